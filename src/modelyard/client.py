@@ -1,0 +1,391 @@
+"""The client of the control API: plain dictionaries in and out, errors of `modelyard.errors`.
+
+from modelyard.client import Client
+
+with Client.from_environment() as client:
+    client.apply({"apiVersion": "modelyard/v1", "kind": "Service", ...})
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from modelyard.domain.models import formats, references
+from modelyard.domain.models.paths import hidden
+from modelyard.domain.models.source import ModelSource
+from modelyard.errors import ERRORS, Conflict, Invalid, ModelyardError, TimedOut, Unavailable
+from modelyard.lib import digests
+from modelyard.lib.datafolder import DataFolder
+
+DEFAULT_URL = "http://127.0.0.1:8081"
+CHUNK_BYTES = 1024 * 1024
+_ANY = -1
+
+Progress = Callable[[str, int, int], None]
+"""Called with the file (`hash PATH`, `send PATH`, `get PATH`), bytes done, bytes in all."""
+
+
+def _silent(_what: str, _done: int, _total: int) -> None:
+    return
+
+
+class Client:
+    """Speaks with one platform. Not for several threads at once."""
+
+    def __init__(self, url: str = DEFAULT_URL, key: str = "", timeout_s: float = 30.0) -> None:
+        self.url = url.rstrip("/")
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s)
+
+    @classmethod
+    def from_environment(cls, data: Path | None = None) -> Self:
+        """The platform that MODELYARD_URL and MODELYARD_API_KEY name, else the one that runs on
+        the data folder (`data`, MODELYARD_DATA or ./modelyard-data)."""
+        folder = DataFolder(data or Path(os.environ.get("MODELYARD_DATA") or "modelyard-data"))
+        run = folder.read_run() or {}
+        url = os.environ.get("MODELYARD_URL") or run.get("control_url") or DEFAULT_URL
+        key = os.environ.get("MODELYARD_API_KEY") or ""
+        if not key:
+            with contextlib.suppress(OSError):
+                key = folder.admin_key.read_text().strip()
+        return cls(url, key)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- what it knows of itself -----------------------------------------------------------
+
+    def whoami(self) -> dict[str, Any]:
+        """Who this key is."""
+        return self._call("GET", "/api/whoami")
+
+    def overview(self) -> dict[str, Any]:
+        """Services, the last hour, latest failures, addresses."""
+        return self._call("GET", "/api/overview")
+
+    def login_link(self) -> str:
+        """A link that logs a browser in, once, within ten minutes."""
+        return str(self._call("POST", "/api/login-links")["url"])
+
+    def audit(self, limit: int = 100, everything: bool = False) -> list[dict[str, Any]]:
+        """Who changed what, newest first."""
+        params = {"limit": limit, "all": everything}
+        return list(self._call("GET", "/api/audit", params=params)["entries"])
+
+    # --- services --------------------------------------------------------------------------
+
+    def apply(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Store a service document: `{name, changed, generation}`."""
+        return self._call("POST", "/api/apply", json=document)
+
+    def services(self) -> list[dict[str, Any]]:
+        """All services: `{document, status, generation}`."""
+        return list(self._call("GET", "/api/services")["services"])
+
+    def service(self, name: str) -> dict[str, Any]:
+        """One service."""
+        return self._call("GET", f"/api/services/{_path(name)}")
+
+    def delete_service(self, name: str) -> dict[str, Any]:
+        """Remove a service."""
+        return self._call("DELETE", f"/api/services/{_path(name)}")
+
+    def logs(self, service: str, replica: str, lines: int = 100) -> list[str]:
+        """The end of a replica's output."""
+        path = f"/api/services/{_path(service)}/replicas/{_path(replica)}/logs"
+        return list(self._call("GET", path, params={"lines": lines})["lines"])
+
+    def wait_ready(
+        self,
+        service: str,
+        timeout_s: float = 120.0,
+        on_change: Callable[[dict[str, Any]], None] = lambda _: None,
+    ) -> dict[str, Any]:
+        """The service once what its document says is ready.
+
+        Raises Unavailable with the reason when it failed or is invalid, TimedOut.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        last: Any = None
+        while True:
+            found = self.service(service)
+            status = found["status"] or {}
+            if status != last:
+                last = status
+                on_change(found)
+            current = status.get("generation") == found["generation"]
+            if current and status["phase"] == "ready":
+                return found
+            if current and status["phase"] in ("failed", "invalid"):
+                raise Unavailable(
+                    f"service {service} is {status['phase']}: {status['message']}",
+                    hint=f"modelyard services logs {service} shows what its replicas wrote",
+                )
+            if time.monotonic() > deadline_s:
+                text = status.get("message") or "the reconciler has not seen it yet"
+                raise TimedOut(f"service {service} is not ready after {timeout_s:g} s: {text}")
+            time.sleep(0.15)
+
+    # --- models ----------------------------------------------------------------------------
+
+    def models(self) -> list[dict[str, Any]]:
+        """All models."""
+        return list(self._call("GET", "/api/models")["models"])
+
+    def model(self, name: str) -> dict[str, Any]:
+        """`{model, generation, versions}`."""
+        return self._call("GET", f"/api/models/{_path(name)}")
+
+    def version(self, reference: str) -> dict[str, Any]:
+        """The version that a reference such as `name@production` means now."""
+        parsed = references.parse(reference)
+        place = str(parsed.version or "") or parsed.alias or parsed.digest or "latest"
+        return self._call("GET", f"/api/models/{_path(parsed.name)}/versions/{_path(place)}")
+
+    def push(
+        self,
+        path: Path,
+        name: str,
+        *,
+        alias: str | None = None,
+        profile: Mapping[str, Any] | None = None,
+        card: str | None = None,
+        on_progress: Progress = _silent,
+    ) -> dict[str, Any]:
+        """Push a file or folder: only content that is not there yet is sent. The version, with
+        `created` saying whether it is new. Raises Invalid before anything is sent when the files
+        are no whole model."""
+        references.check_name(name)
+        sources = _sources(path)
+        kept = formats.inspect([source for source, _ in sources]).files
+        local = {source.path: place for source, place in sources}
+        files = [
+            {
+                "path": source.path,
+                "digest": _hashed(local[source.path], source.path, on_progress),
+                "size_bytes": source.size_bytes,
+            }
+            for source in kept
+        ]
+        wanted = {"digests": [file["digest"] for file in files]}
+        missing = set(self._call("POST", "/api/blobs/missing", json=wanted)["missing"])
+        for file in files:
+            if file["digest"] in missing:
+                self._send(local[str(file["path"])], file, on_progress)
+                missing.discard(file["digest"])
+        body = {"files": files, "alias": alias, "card": card or "", "profile": dict(profile or {})}
+        return self._call("POST", f"/api/models/{_path(name)}/versions", json=body, timeout=300.0)
+
+    def _send(self, path: Path, file: Mapping[str, Any], on_progress: Progress) -> None:
+        size = path.stat().st_size
+
+        def content() -> Iterator[bytes]:
+            done = 0
+            for chunk in _chunks(path):
+                yield chunk
+                done += len(chunk)
+                on_progress(f"send {file['path']}", done, size)
+
+        self._call(
+            "PUT",
+            f"/api/blobs/{file['digest']}",
+            content=content(),
+            headers={"content-length": str(size)},
+            timeout=httpx.Timeout(30.0, read=600.0, write=600.0),
+        )
+
+    def pull(self, reference: str, folder: Path, on_progress: Progress = _silent) -> list[Path]:
+        """Write the files of a version into a folder, each whole and checked or not at all.
+
+        Raises Conflict when a file is there with another content.
+        """
+        version = self.version(reference)
+        return [self._get_file(file, folder, on_progress) for file in version["files"]]
+
+    def _get_file(self, file: Mapping[str, Any], folder: Path, on_progress: Progress) -> Path:
+        path: Path = folder / str(file["path"])
+        if path.exists():
+            if digests.of_file(path) == file["digest"]:
+                return path
+            raise Conflict(f"{path} exists with another content", hint="pull into another folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        try:
+            with partial.open("wb") as out:
+                self._download(file, out.write, on_progress)
+            if digests.of_file(partial) != file["digest"]:
+                raise Unavailable(f"{file['path']} arrived damaged", hint="pull it again")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return path
+
+    def _download(
+        self, file: Mapping[str, Any], write: Callable[[bytes], Any], on_progress: Progress
+    ) -> None:
+        done = 0
+        with _reached(self.url), self._http.stream("GET", f"/api/blobs/{file['digest']}") as answer:
+            if answer.status_code >= 400:
+                answer.read()
+                raise _rebuilt(answer)
+            for chunk in answer.iter_bytes(CHUNK_BYTES):
+                write(chunk)
+                done += len(chunk)
+                on_progress(f"get {file['path']}", done, file["size_bytes"])
+
+    def set_alias(
+        self, name: str, alias: str, version: int, expected: int | None = _ANY
+    ) -> dict[str, Any]:
+        """Point an alias at a version, if it points at `expected` now (None: nowhere)."""
+        body = {"version": version, "expected": expected}
+        return self._call("PUT", f"/api/models/{_path(name)}/aliases/{_path(alias)}", json=body)
+
+    def remove_alias(self, name: str, alias: str) -> dict[str, Any]:
+        """Remove an alias."""
+        return self._call("DELETE", f"/api/models/{_path(name)}/aliases/{_path(alias)}")
+
+    # --- keys and records ------------------------------------------------------------------
+
+    def keys(self) -> list[dict[str, Any]]:
+        """All keys, without their secrets."""
+        return list(self._call("GET", "/api/keys")["keys"])
+
+    def create_key(self, **fields: Any) -> dict[str, Any]:
+        """A new key; `key` in the answer is shown only this once."""
+        return self._call("POST", "/api/keys", json=fields)
+
+    def revoke_key(self, key_id: str) -> dict[str, Any]:
+        """End a key."""
+        return self._call("DELETE", f"/api/keys/{_path(key_id)}")
+
+    def requests(
+        self, limit: int = 50, before_id: str = "", **filters: Any
+    ) -> list[dict[str, Any]]:
+        """Request records, newest first."""
+        params = {"limit": limit, "before_id": before_id, **filters}
+        return list(self._call("GET", "/api/requests", params=params)["requests"])
+
+    def request(self, request_id: str) -> dict[str, Any]:
+        """One record and its attempts."""
+        return self._call("GET", f"/api/requests/{_path(request_id)}")
+
+    def metrics(
+        self, group_by: str = "", bucket_us: int = 0, since_us: int = 0, **filters: Any
+    ) -> list[dict[str, Any]]:
+        """Sums and percentiles."""
+        params = {"group_by": group_by, "bucket_us": bucket_us, "since_us": since_us, **filters}
+        return list(self._call("GET", "/api/metrics/requests", params=params)["rows"])
+
+    def live(self) -> Iterator[dict[str, Any]]:
+        """New request records as they come, until the caller stops or the platform does."""
+        with (
+            _reached(self.url),
+            self._http.stream("GET", "/api/live", timeout=httpx.Timeout(30.0)) as answer,
+        ):
+            if answer.status_code >= 400:
+                answer.read()
+                raise _rebuilt(answer)
+            event = ""
+            for line in answer.iter_lines():
+                if line.startswith("event: "):
+                    event = line[7:]
+                elif line.startswith("data: ") and event == "request":
+                    yield json.loads(line[6:])
+
+    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
+        with _reached(self.url):
+            answer = self._http.request(method, path, **options)
+        if answer.status_code >= 400:
+            raise _rebuilt(answer)
+        try:
+            return dict(answer.json())
+        except ValueError:
+            raise Unavailable(
+                f"{self.url} is no Modelyard control plane", hint="check MODELYARD_URL"
+            ) from None
+
+
+@contextlib.contextmanager
+def _reached(url: str) -> Iterator[None]:
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise TimedOut(f"no answer from {url} in time") from error
+    except httpx.InvalidURL as error:
+        raise Invalid(f"{url!r} is no URL: {error}", hint="check MODELYARD_URL") from error
+    except httpx.TransportError as error:
+        raise Unavailable(
+            f"no platform answers at {url}",
+            hint="start one with `modelyard up`, or set MODELYARD_URL or --data",
+        ) from error
+
+
+def _rebuilt(answer: httpx.Response) -> ModelyardError:
+    try:
+        detail = answer.json()["error"]
+        kind = ERRORS.get(detail["kind"], ModelyardError)
+        return kind(detail["message"], hint=detail["hint"], code=detail["code"])
+    except (ValueError, KeyError, TypeError):
+        text = answer.text[:200]
+        return Unavailable(f"{answer.url.host} answered {answer.status_code}: {text}")
+
+
+def _path(text: str) -> str:
+    from urllib.parse import quote
+
+    return quote(text, safe=":@")
+
+
+def _sources(path: Path) -> list[tuple[ModelSource, Path]]:
+    """The files of a path, as the registry will name them."""
+    if path.is_file():
+        return [(_source(path, path.name), path)]
+    if not path.is_dir():
+        raise Invalid(f"{path} does not exist", hint="give a file or a folder")
+    root = path.resolve()
+    found = []
+    for place in sorted(path.rglob("*")):
+        if not place.is_file():
+            continue
+        name = place.relative_to(path).as_posix()
+        if hidden(name):
+            continue
+        if not place.resolve().is_relative_to(root):
+            raise Invalid(f"{name} is a link out of {path}", hint="put the file itself there")
+        found.append((_source(place, name), place))
+    return found
+
+
+def _source(path: Path, name: str) -> ModelSource:
+    return ModelSource(name, path.stat().st_size, lambda: path.open("rb"))
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _hashed(path: Path, name: str, on_progress: Progress) -> str:
+    import hashlib
+
+    total = path.stat().st_size
+    hashed, done = hashlib.sha256(), 0
+    for chunk in _chunks(path):
+        hashed.update(chunk)
+        done += len(chunk)
+        on_progress(f"hash {name}", done, total)
+    return f"sha256:{hashed.hexdigest()}"

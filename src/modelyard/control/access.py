@@ -1,0 +1,162 @@
+"""Access keys: made, shown once, known by their HMAC, revoked."""
+
+import secrets
+import string
+from collections.abc import Sequence
+from typing import Any
+
+from modelyard.domain.access import ROLES, Principal, key_digest, key_text
+from modelyard.errors import Conflict, Invalid, NotFound, Unauthenticated
+from modelyard.lib import ids
+from modelyard.ports.meta import ABSENT, DEFAULT_TENANT, Change, Document, Key, MetaStore
+
+KIND = "AccessKey"
+MAX_TEXT = 128
+_ALPHABET = string.ascii_letters + string.digits
+_SECRET_LETTERS = 40
+"""238 bits."""
+_BAD_KEY = "this key is not valid"
+_KEY_HINT = "bring a key as `Authorization: Bearer my_…`; an admin makes one: modelyard keys create"
+
+
+class Access:
+    """`pepper` keys the HMAC: the store alone does not let anybody test guesses."""
+
+    def __init__(self, meta: MetaStore, pepper: bytes) -> None:
+        self._meta = meta
+        self._pepper = pepper
+
+    def create_key(
+        self,
+        tenant: str,
+        *,
+        role: str = "caller",
+        team: str = "",
+        person: str = "",
+        client: str = "",
+        services: Sequence[str] = (),
+        label: str = "",
+        expires_at_us: int = 0,
+        actor: str,
+        now_us: int,
+    ) -> tuple[dict[str, Any], str]:
+        """The key's document without its digest, and its text, which is kept nowhere."""
+        if role not in ROLES:
+            raise Invalid(f"no role {role!r}", hint=f"roles: {', '.join(ROLES)}")
+        if expires_at_us and expires_at_us <= now_us:
+            raise Invalid("the key would have expired already", hint="give a time to come")
+        texts = {"team": team, "person": person, "client": client, "label": label}
+        for name, text in texts.items():
+            if len(text) > MAX_TEXT or not text.isprintable():
+                raise Invalid(f"{name}: at most {MAX_TEXT} printable characters")
+        key_id = ids.short_id(12)
+        text = key_text(key_id, "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LETTERS)))
+        body = {
+            "id": key_id,
+            "digest": key_digest(self._pepper, text),
+            "role": role,
+            **texts,
+            "services": sorted(set(services)),
+            "created_at_us": now_us,
+            "expires_at_us": expires_at_us,
+            "revoked_at_us": 0,
+        }
+        change = Change(Key(tenant, KIND, key_id), body, ABSENT)
+        self._meta.commit([change], actor, f"create key {key_id} ({role})")
+        return _shown(body), text
+
+    def first_admin_key(self, now_us: int) -> str | None:
+        """The text of a fresh admin key when there is no key at all, else None."""
+        if self._meta.list("*", KIND, limit=1).documents:
+            return None
+        _, text = self.create_key(
+            DEFAULT_TENANT, role="admin", label="first admin key", actor="modelyard", now_us=now_us
+        )
+        return text
+
+    def authenticate(self, text: str, now_us: int) -> Principal:
+        """Who this key stands for. Raises Unauthenticated, never saying why."""
+        parts = text.split("_")
+        document = None
+        if len(parts) == 3 and parts[0] == "my":
+            document = self._find(parts[1])
+        digest = key_digest(self._pepper, text)
+        if document is None or not secrets.compare_digest(document.body["digest"], digest):
+            raise Unauthenticated(_BAD_KEY, hint=_KEY_HINT)
+        return self._principal(document, now_us)
+
+    def principal(self, tenant: str, key_id: str, now_us: int) -> Principal:
+        """The principal of a key that was authenticated before, if it still holds."""
+        document = self._meta.get(Key(tenant, KIND, key_id))
+        if document is None:
+            raise Unauthenticated(_BAD_KEY, hint=_KEY_HINT)
+        return self._principal(document, now_us)
+
+    def _find(self, key_id: str) -> Document | None:
+        """A key's text does not tell its tenant; ids are unique over all of them."""
+        document = self._meta.get(Key(DEFAULT_TENANT, KIND, key_id))
+        if document is not None:
+            return document
+        return next((one for one in self._all("*") if one.key.name == key_id), None)
+
+    def _principal(self, document: Document, now_us: int) -> Principal:
+        body = document.body
+        if not is_valid(document, now_us):
+            raise Unauthenticated(_BAD_KEY, hint=_KEY_HINT)
+        return Principal(
+            tenant=document.key.tenant,
+            key_id=body["id"],
+            role=body["role"],
+            name=body["person"] or body["label"] or body["id"],
+            team=body["team"],
+            person=body["person"],
+            services=tuple(body["services"]),
+        )
+
+    def keys(self, tenant: str) -> list[dict[str, Any]]:
+        """All keys, newest first, revoked ones too; never their digests."""
+        found = [_shown(dict(document.body)) for document in self._all(tenant)]
+        return sorted(found, key=lambda body: body["created_at_us"], reverse=True)
+
+    def revoke(self, tenant: str, key_id: str, actor: str, now_us: int) -> dict[str, Any]:
+        """It opens nothing any more, at once; revoking twice changes nothing."""
+        document = self._meta.get(Key(tenant, KIND, key_id))
+        if document is None:
+            raise NotFound(f"no key {key_id!r}", hint="modelyard keys list shows their ids")
+        body = dict(document.body)
+        if body["revoked_at_us"]:
+            return _shown(body)
+        if body["role"] == "admin" and not self._other_admin(tenant, key_id, now_us):
+            raise Conflict(
+                f"key {key_id} is the last admin key", hint="create another admin key first"
+            )
+        body["revoked_at_us"] = now_us
+        change = Change(document.key, body, document.generation)
+        self._meta.commit([change], actor, f"revoke key {key_id}")
+        return _shown(body)
+
+    def _other_admin(self, tenant: str, key_id: str, now_us: int) -> bool:
+        return any(
+            one.body["role"] == "admin" and one.key.name != key_id and is_valid(one, now_us)
+            for one in self._all(tenant)
+        )
+
+    def _all(self, tenant: str) -> list[Document]:
+        documents: list[Document] = []
+        after = ""
+        while True:
+            page = self._meta.list(tenant, KIND, after)
+            documents += page.documents
+            after = page.next_after
+            if not after:
+                return documents
+
+
+def is_valid(document: Document, now_us: int) -> bool:
+    """Whether a key is neither revoked nor expired."""
+    expires_at_us = document.body["expires_at_us"]
+    return not document.body["revoked_at_us"] and not 0 < expires_at_us <= now_us
+
+
+def _shown(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name != "digest"}

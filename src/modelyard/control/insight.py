@@ -1,0 +1,154 @@
+"""Reading request records: lists, one request, sums over time, and what happens right now."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import msgspec
+
+from modelyard.domain.records import RequestRecord
+from modelyard.errors import Invalid, NotFound
+from modelyard.lib import ids
+from modelyard.ports.records import Batch, Query, RecordStore
+
+MAX_LIMIT = 1000
+LISTENER_ROWS = 1000
+DAY_US = 24 * 3600 * 1_000_000
+_COLUMNS = {field.name: field for field in msgspec.structs.fields(RequestRecord)}
+_MINIMA = {"min_duration_us": "duration_us", "min_ttft_us": "ttft_us"}
+_TIMES = ("since_us", "until_us")
+
+
+class Insight:
+    """Over one record store; the process that ingests also tells listeners."""
+
+    def __init__(self, records: RecordStore) -> None:
+        self._records = records
+        self._listeners: set[Listener] = set()
+        self._lock = threading.Lock()
+
+    def ingest(self, batch: Batch) -> None:
+        """Store a batch durably, then tell the listeners. Safe for many threads."""
+        self._records.append(batch)
+        rows = [dict(row) for kind, row in batch.rows if kind == "request"]
+        with self._lock:
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener.offer(rows)
+
+    def acknowledged(self, source: str) -> int:
+        """The highest sequence that is stored of a source."""
+        return self._records.last_sequence(source)
+
+    def prune(self, before_us: int) -> int:
+        """Drop whole days that ended before; the number of rows."""
+        return self._records.prune(before_us)
+
+    def requests(
+        self, tenant: str, filters: Mapping[str, Any], limit: int = 100, before_id: str = ""
+    ) -> list[dict[str, Any]]:
+        """Rows of kind request, newest first. Raises Invalid for an unknown filter."""
+        if not 1 <= limit <= MAX_LIMIT:
+            raise Invalid(f"limit must be from 1 to {MAX_LIMIT}")
+        query = _query(tenant, filters)
+        return self._records.query(query._replace(limit=limit, before_id=before_id))
+
+    def request(self, tenant: str, request_id: str) -> dict[str, Any]:
+        """`{request, attempts}`, attempts in order. Raises NotFound."""
+        began_us = ids.began_us(request_id)
+        query = Query(
+            "request",
+            {"tenant": tenant, "request_id": request_id},
+            since_us=max(0, began_us - DAY_US),
+            until_us=began_us + 2 * DAY_US,
+        )
+        rows = self._records.query(query)
+        if not rows:
+            raise NotFound(
+                f"no record of request {request_id!r}",
+                hint="records come a moment after the answer, and go with their retention",
+            )
+        attempts = self._records.query(query._replace(kind="attempt"))
+        return {"request": rows[0], "attempts": sorted(attempts, key=lambda row: row["number"])}
+
+    def aggregate(
+        self, tenant: str, filters: Mapping[str, Any], group_by: str = "", bucket_us: int = 0
+    ) -> list[dict[str, Any]]:
+        """Sums and percentiles, see `RecordStore.aggregate`."""
+        return self._records.aggregate(_query(tenant, filters), group_by, bucket_us)
+
+    @contextlib.contextmanager
+    def listen(self, tenant: str) -> Any:
+        """A Listener for the rows of a tenant while the context lasts; inside an event loop."""
+        listener = Listener(tenant, asyncio.get_running_loop())
+        with self._lock:
+            self._listeners.add(listener)
+        try:
+            yield listener
+        finally:
+            with self._lock:
+                self._listeners.discard(listener)
+
+
+class Listener:
+    """New request rows as they are stored. A slow one loses rows and is told how many."""
+
+    def __init__(self, tenant: str, loop: asyncio.AbstractEventLoop) -> None:
+        self._tenant = tenant
+        self._loop = loop
+        self._rows: asyncio.Queue[dict[str, Any]] = asyncio.Queue(LISTENER_ROWS)
+        self.lost = 0
+
+    def offer(self, rows: list[dict[str, Any]]) -> None:
+        """Called by any thread."""
+        mine = [row for row in rows if row["tenant"] == self._tenant]
+        if mine:
+            with contextlib.suppress(RuntimeError):  # its loop is closing: nobody listens
+                self._loop.call_soon_threadsafe(self._take, mine)
+
+    def _take(self, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            try:
+                self._rows.put_nowait(row)
+            except asyncio.QueueFull:
+                self.lost += 1
+
+    async def rows(self, wait_s: float) -> AsyncIterator[dict[str, Any]]:
+        """Rows until there was none for `wait_s`."""
+        with contextlib.suppress(TimeoutError):
+            while True:
+                yield await asyncio.wait_for(self._rows.get(), wait_s)
+
+
+def _query(tenant: str, filters: Mapping[str, Any]) -> Query:
+    where: dict[str, Any] = {"tenant": tenant}
+    minimum: dict[str, int] = {}
+    times: dict[str, Any] = {}
+    for name, value in filters.items():
+        if name in _TIMES:
+            times[name] = _whole(name, value)
+        elif name in _MINIMA:
+            minimum[_MINIMA[name]] = _whole(name, value)
+        elif name in _COLUMNS and name != "tenant":
+            where[name] = _typed(name, value)
+        else:
+            known = ", ".join([*_TIMES, *_MINIMA, *(c for c in _COLUMNS if c != "tenant")])
+            raise Invalid(f"unknown filter {name!r}", hint=f"filters: {known}")
+    query = Query("request", where, minimum)
+    return query._replace(**times)
+
+
+def _typed(name: str, value: Any) -> Any:
+    kind = _COLUMNS[name].type
+    if kind is bool:
+        return str(value).lower() in ("1", "true", "yes")
+    return value if kind is str else _whole(name, value)
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise Invalid(f"{name} must be a whole number, not {value!r}") from None

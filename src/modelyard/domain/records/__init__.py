@@ -1,0 +1,95 @@
+"""Record kinds and their columns: one row per request, whatever happens to it.
+
+Columns are only ever added. Times are integer microseconds UTC, durations integer microseconds,
+money integer nano-dollars. A missing number is None, never 0.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Outcome(StrEnum):
+    """How a request ended, from the client's point of view."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    """The client went away before the end."""
+    REJECTED = "rejected"
+    """Refused before dispatch: bad key, bad input, unknown model, a limit."""
+    BLOCKED = "blocked"
+    CACHED = "cached"
+    GATEWAY_LOST = "gateway_lost"
+    """The gateway process died with the request open; closed from its slot."""
+
+
+class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=False):
+    """Kind `request`: exactly one per request that reached a gateway process."""
+
+    request_id: str
+    tenant: str
+    started_at_us: int
+    outcome: str
+    status: int
+    """The HTTP status the client saw (or would have seen)."""
+    route: str
+    """The route path, such as `/v1/chat/completions`."""
+    stream: bool = False
+    service: str = ""
+    model: str = ""
+    model_version: str = ""
+    """`name:3` of the version that answered."""
+    model_digest: str = ""
+    revision: str = ""
+    endpoint: str = ""
+    """The id of the endpoint that answered: a replica's or an outside URL's."""
+    key_id: str = ""
+    team: str = ""
+    person: str = ""
+    session: str = ""
+    client: str = ""
+    """The name the caller gives itself: `x-modelyard-client`, else the User-Agent's product."""
+    duration_us: int = 0
+    admission_us: int | None = None
+    """From the first byte read until the first attempt began."""
+    ttft_us: int | None = None
+    """From the first byte read until the first token was written to the client."""
+    tokens_input: int | None = None
+    tokens_output: int | None = None
+    tokens_cached: int | None = None
+    cost_nano_usd: int | None = None
+    finish_reason: str = ""
+    attempts: int = 0
+    error_code: str = ""
+    error_message: str = ""
+    request_bytes: int = 0
+    response_bytes: int = 0
+    process: str = ""
+    """The gateway process that served it."""
+    snapshot_generation: int = 0
+
+
+class AttemptRecord(msgspec.Struct, kw_only=True, omit_defaults=False):
+    """Kind `attempt`: one per try at an endpoint; the waterfall of a request is made of these."""
+
+    request_id: str
+    tenant: str
+    started_at_us: int
+    number: int
+    """From 1."""
+    endpoint: str
+    offset_us: int
+    """From the start of the request."""
+    connect_us: int | None = None
+    """Until the connection was there; None when a pooled one was used."""
+    first_byte_us: int | None = None
+    """From the start of the attempt until the first byte of the answer."""
+    duration_us: int = 0
+    status: int | None = None
+    outcome: str = ""
+    """`ok`, or the error code of the failure."""
+    error_message: str = ""
+
+
+KINDS: dict[str, type[msgspec.Struct]] = {"request": RequestRecord, "attempt": AttemptRecord}

@@ -1,0 +1,103 @@
+"""The main of a gateway process: started by the supervisor, never by hand."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from modelyard.gateway.core import Gateway
+from modelyard.gateway.feed import Shipper, SnapshotFeed
+from modelyard.gateway.server import Server
+from modelyard.gateway.shared import SharedFile
+from modelyard.lib import lifeline
+from modelyard.lib.datafolder import DataFolder
+from modelyard.settings import Settings, from_json
+
+DRAIN_S = 10.0
+
+
+def main() -> None:
+    """Serve until SIGTERM, then finish what is open and ship the last records."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s gateway: %(message)s")
+    environment = os.environ
+    if "MODELYARD_INTERNAL_PARENT" in environment:
+        lifeline.hold(int(environment["MODELYARD_INTERNAL_PARENT"]))
+    settings = from_json(environment["MODELYARD_INTERNAL_SETTINGS"])
+    listener = socket.socket(fileno=int(environment["MODELYARD_INTERNAL_LISTEN_FD"]))
+    index = int(environment.get("MODELYARD_INTERNAL_PROCESS", "0"))
+    control_url = environment["MODELYARD_INTERNAL_CONTROL_URL"]
+    serve = _serve(settings, listener, index, control_url)
+    if sys.platform == "win32":
+        raise SystemExit("the gateway runs on Linux and macOS")
+    import uvloop
+
+    uvloop.run(serve)
+
+
+async def _serve(settings: Settings, listener: socket.socket, index: int, control_url: str) -> None:
+    folder = DataFolder(settings.data)
+    workers = settings.gateway.workers
+    shared = SharedFile(folder.shared, workers)
+    gateway = Gateway(settings.gateway, shared, folder.spool / str(index), index, folder.pepper())
+    token = folder.internal_token()
+    feed = SnapshotFeed(control_url, token, folder.snapshot, gateway.swap)
+    feed.load()
+
+    def orphans() -> list[Path]:
+        return _orphans(folder.spool, workers) if index == 0 else []
+
+    shipper = Shipper(control_url, token, gateway.recorder, orphans)
+    server = Server(gateway)
+    loop = asyncio.get_running_loop()
+    accepting = await loop.create_server(server.connection, sock=listener, backlog=4096)
+    tasks = [
+        loop.create_task(work)
+        for work in (gateway.run(), feed.run(), shipper.run(), _watch_limits(server))
+    ]
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+    accepting.close()
+    await _drain(gateway, server)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    with contextlib.suppress(Exception):  # what cannot be shipped stays in the spool
+        await asyncio.wait_for(shipper.ship(), 2.0)
+    gateway.recorder.close()
+
+
+async def _watch_limits(server: Server) -> None:
+    while True:
+        await asyncio.sleep(1.0)
+        server.check_limits()
+
+
+async def _drain(gateway: Gateway, server: Server) -> None:
+    gateway.draining = True
+    server.check_limits()
+    for _ in range(int(DRAIN_S / 0.05)):
+        if not gateway.active:
+            return
+        await asyncio.sleep(0.05)
+    for exchange in list(gateway.active):
+        exchange.cancel()
+
+
+def _orphans(spool: Path, workers: int) -> list[Path]:
+    """Segments of gateway processes that a smaller `--workers` no longer starts."""
+    return sorted(
+        path
+        for folder in spool.iterdir()
+        if folder.name.isdigit() and int(folder.name) >= workers
+        for path in folder.glob("*.spool")
+    )
+
+
+if __name__ == "__main__":
+    main()

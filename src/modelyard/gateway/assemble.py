@@ -1,0 +1,102 @@
+"""An unstreamed answer put together from a stream.
+
+Engines that go on generating for a client that left (llama.cpp does, unless it streams) are asked
+to stream, and the client gets what it asked for: one JSON object, equal to the engine's own.
+"""
+
+from typing import Any
+
+import msgspec
+
+_OBJECTS = {"chat.completion.chunk": "chat.completion"}
+
+
+class Assembler:
+    """Merges the chunks of chat and text completions."""
+
+    def __init__(self) -> None:
+        self._answer: dict[str, Any] = {}
+        self._choices: dict[int, dict[str, Any]] = {}
+
+    def add(self, data: bytes) -> None:
+        """Merge one event's JSON object. Raises msgspec.DecodeError."""
+        chunk = msgspec.json.decode(data)
+        if not isinstance(chunk, dict):
+            return
+        for name, value in chunk.items():
+            if name == "choices":
+                for choice in value or ():
+                    self._add_choice(choice)
+            elif value is not None or name not in self._answer:
+                self._answer[name] = value
+
+    def result(self) -> bytes:
+        """The whole answer as JSON."""
+        answer = dict(self._answer)
+        answer["object"] = _OBJECTS.get(answer.get("object", ""), answer.get("object", ""))
+        choices = [self._choices[index] for index in sorted(self._choices)]
+        ordered = {"id": answer.pop("id", None), "object": answer.pop("object")}
+        ordered |= {"created": answer.pop("created", None), "model": answer.pop("model", None)}
+        usage = answer.pop("usage", None)
+        return msgspec.json.encode({**ordered, "choices": choices, "usage": usage, **answer})
+
+    def _add_choice(self, piece: dict[str, Any]) -> None:
+        index = piece.get("index", 0)
+        if "delta" in piece:
+            choice = self._choices.setdefault(
+                index,
+                {
+                    "index": index,
+                    "message": {"role": "assistant", "content": None},
+                    "logprobs": None,
+                    "finish_reason": None,
+                },
+            )
+            _merge_delta(choice["message"], piece["delta"] or {})
+        else:
+            choice = self._choices.setdefault(
+                index, {"index": index, "text": "", "logprobs": None, "finish_reason": None}
+            )
+            choice["text"] += piece.get("text") or ""
+        for name, value in piece.items():
+            if name == "logprobs" and value is not None:
+                choice["logprobs"] = _merge_logprobs(choice["logprobs"], value)
+            elif name not in ("index", "delta", "text", "logprobs") and value is not None:
+                choice[name] = value
+
+
+def _merge_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
+    for name, value in delta.items():
+        if value is None:
+            continue
+        if name == "tool_calls":
+            _merge_tool_calls(message.setdefault("tool_calls", []), value)
+        elif name != "role" and isinstance(value, str):
+            message[name] = (message.get(name) or "") + value
+        else:
+            message[name] = value
+
+
+def _merge_tool_calls(calls: list[dict[str, Any]], pieces: list[dict[str, Any]]) -> None:
+    for piece in pieces:
+        index = piece.get("index", len(calls))
+        while len(calls) <= index:
+            calls.append({})
+        call = calls[index]
+        for name, value in piece.items():
+            if name == "function":
+                function = call.setdefault("function", {"name": "", "arguments": ""})
+                for part, text in (value or {}).items():
+                    function[part] = function.get(part, "") + (text or "")
+            elif name != "index" and value is not None:
+                call[name] = value
+
+
+def _merge_logprobs(old: Any, new: Any) -> Any:
+    if not isinstance(old, dict):
+        return new
+    merged = dict(old)
+    for name, value in new.items():
+        earlier = merged.get(name)
+        merged[name] = earlier + value if isinstance(earlier, list) and value else value or earlier
+    return merged

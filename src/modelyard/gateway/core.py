@@ -1,0 +1,169 @@
+"""One gateway process: what its requests share, and what it does between them."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from modelyard.domain.records import RequestRecord
+from modelyard.domain.snapshot import AccessKey, Snapshot
+from modelyard.errors import TimedOut
+from modelyard.gateway.attempts import Attempt
+from modelyard.gateway.catalog import Catalog, Service
+from modelyard.gateway.exchange import Exchange
+from modelyard.gateway.metrics import Metrics, render
+from modelyard.gateway.recorder import Recorder
+from modelyard.gateway.shared import SLOT_PAYLOAD_BYTES, SharedFile
+from modelyard.lib import clock, ids
+from modelyard.settings import GatewaySettings
+
+TICK_S = 0.2
+FINISH_S = 2.0
+"""How long a connection may take to end its answer after the end mark."""
+
+_encoder = msgspec.json.Encoder()
+
+
+class Gateway:
+    """The state of one process. Single-threaded: only its event loop touches it."""
+
+    def __init__(
+        self, settings: GatewaySettings, shared: SharedFile, spool: Path, index: int, pepper: bytes
+    ) -> None:
+        self.settings = settings
+        self.shared = shared
+        self.index = index
+        self.process = f"gateway-{index}"
+        self.region = shared.region(index)
+        self.others = [shared.region(n) for n in range(shared.processes) if n != index]
+        self.catalog = Catalog(pepper, self.region)
+        self.recorder = Recorder(spool, settings.spool_bytes)
+        self.metrics = Metrics(self.region)
+        self.active: set[Exchange] = set()
+        self._finishing: dict[Attempt, float] = {}
+        self.draining = False
+
+    # --- used by exchanges -----------------------------------------------------------------
+
+    def new_request_id(self) -> str:
+        """A fresh id; ours always, so that a client cannot forge the join key of records."""
+        return ids.request_id()
+
+    def authenticate(self, headers: dict[bytes, bytes]) -> AccessKey | None:
+        """The key of a request's headers: a bearer token, or `x-api-key`."""
+        value = headers.get(b"authorization", b"")
+        text = value[7:].strip() if value[:7].lower() == b"bearer " else b""
+        text = text or headers.get(b"x-api-key", b"")
+        return self.catalog.key(text, clock.now_us()) if text else None
+
+    def open_slot(self, record: RequestRecord) -> int:
+        """A slot with what is known of the request, or -1."""
+        payload = _encoder.encode(record)
+        if len(payload) > SLOT_PAYLOAD_BYTES:
+            slim = msgspec.structs.replace(record, session="", client="", person="")
+            payload = _encoder.encode(slim)[:SLOT_PAYLOAD_BYTES]
+        return self.region.open_slot(payload)
+
+    def ended(self, exchange: Exchange) -> None:
+        """Keep the records of an ended request and free what it held."""
+        self.active.discard(exchange)
+        for attempt in exchange.attempts:
+            self.recorder.append("attempt", attempt)
+        self.recorder.append("request", exchange.record)
+        if exchange.slot >= 0:
+            self.region.close_slot(exchange.slot)
+        self.metrics.count(exchange.record)
+
+    def let_finish(self, attempt: Attempt) -> None:
+        """Its exchange is over; give the connection a moment to end the answer."""
+        attempt.detach()
+        self._finishing[attempt] = clock.monotonic_s() + FINISH_S
+
+    # --- between requests ------------------------------------------------------------------
+
+    def swap(self, snapshot: Snapshot) -> None:
+        """Serve from a new snapshot."""
+        self.catalog.swap(snapshot)
+
+    def tick(self) -> None:
+        """Time limits, the others' load, room in the spool."""
+        now_s = clock.monotonic_s()
+        for exchange in list(self.active):
+            self._check_limits(exchange, now_s)
+        for attempt, until_s in list(self._finishing.items()):
+            if until_s < now_s:
+                attempt.cancel()
+                del self._finishing[attempt]
+        self.catalog.see_others(self.others)
+        self.recorder.check()
+
+    def _check_limits(self, exchange: Exchange, now_s: float) -> None:
+        if exchange.attempt is None:
+            return
+        started = exchange.attempt.record.first_byte_us is not None
+        limits = self.settings
+        limit_s = limits.stream_idle_timeout_s if started else limits.first_byte_timeout_s
+        if now_s - exchange.last_activity_s > limit_s:
+            what = "between two pieces" if started else "to the first byte"
+            code = "upstream_stalled" if started else "first_byte_timeout"
+            exchange.time_out(
+                TimedOut(f"the upstream took more than {limit_s:g} s {what}", code=code)
+            )
+
+    async def run(self) -> None:
+        """Tick until cancelled; write the shared file's pages to disk once a second."""
+        turn = 0
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.tick()
+            turn += 1
+            if turn % 5 == 0:
+                with contextlib.suppress(OSError):
+                    await loop.run_in_executor(None, self.shared.sync)
+
+    # --- what it says of itself ------------------------------------------------------------
+
+    def render_metrics(self) -> bytes:
+        """Prometheus text for all processes of the machine."""
+        in_flight = {
+            endpoint.id: endpoint.in_flight + endpoint.others
+            for endpoint in self.catalog.endpoints.values()
+        }
+        age_s = max(0.0, (clock.now_us() - self.catalog.created_at_us) / 1_000_000)
+        gauges = {
+            "snapshot_generation": (
+                "Generation of the snapshot being served",
+                float(self.catalog.generation),
+            ),
+            "snapshot_age_seconds": ("Age of the snapshot being served", age_s),
+            "spool_segments": (
+                "Spool files whose records the control plane has not yet taken",
+                float(len(self.recorder.sealed())),
+            ),
+        }
+        return render([self.region, *self.others], in_flight, gauges)
+
+    def models(self, key: AccessKey) -> bytes:
+        """The body of `GET /v1/models` for this key."""
+        data = [_model(service) for service in self.catalog.services(key)]
+        return _encoder.encode({"object": "list", "data": data})
+
+    def model(self, key: AccessKey, name: str) -> bytes:
+        """The body of `GET /v1/models/{name}`; the key must be allowed to call it."""
+        service = self.catalog.service(key, name)
+        assert service is not None
+        return _encoder.encode(_model(service))
+
+
+def _model(service: Service) -> dict[str, Any]:
+    return {
+        "id": service.spec.name,
+        "object": "model",
+        "created": service.spec.created_at_us // 1_000_000,
+        "owned_by": service.spec.tenant,
+        "model_version": service.revision.model_version,
+        "ready": bool(service.endpoints),
+    }

@@ -1,0 +1,64 @@
+"""The OpenAI dialect's edges: error envelope, statuses, route paths."""
+
+import msgspec
+
+from modelyard import errors
+
+ROUTES = {b"/v1/chat/completions": "/v1/chat/completions", b"/v1/completions": "/v1/completions"}
+
+_STATUSES: tuple[tuple[type[errors.ModelyardError], int, str], ...] = (
+    (errors.Unauthenticated, 401, "invalid_request_error"),
+    (errors.Forbidden, 403, "permission_error"),
+    (errors.NotFound, 404, "invalid_request_error"),
+    (errors.Conflict, 409, "invalid_request_error"),
+    (errors.TooLarge, 413, "invalid_request_error"),
+    (errors.Blocked, 400, "content_filter"),
+    (errors.Limited, 429, "rate_limit_error"),
+    (errors.Upstream, 502, "upstream_error"),
+    (errors.Unavailable, 503, "service_unavailable"),
+    (errors.TimedOut, 504, "timeout"),
+    (errors.Invalid, 400, "invalid_request_error"),
+)
+_REASONS = {
+    200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+    405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict", 413: "Content Too Large",
+    422: "Unprocessable Content", 429: "Too Many Requests", 431: "Request Header Fields Too Large",
+    500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable",
+    504: "Gateway Timeout",
+}  # fmt: skip
+
+
+def status_of(error: errors.ModelyardError) -> int:
+    """The HTTP status for an error."""
+    return _entry(error)[1]
+
+
+def reason_of(status: int) -> str:
+    """The reason phrase for a status line."""
+    return _REASONS.get(status, "Status")
+
+
+def envelope(error: errors.ModelyardError) -> bytes:
+    """`{"error": {message, type, param, code}}`, the hint at the end of the message."""
+    text = error.message if not error.hint else f"{error.message} ({error.hint})"
+    kind = _entry(error)[2]
+    return msgspec.json.encode(
+        {"error": {"message": text, "type": kind, "param": None, "code": error.code}}
+    )
+
+
+def upstream_message(raw: msgspec.Raw) -> str:
+    """The text of an upstream's `error` member; empty when there is none."""
+    data = bytes(raw)
+    if not data or data == b"null":
+        return ""
+    value = msgspec.json.decode(data)
+    message = value.get("message") if isinstance(value, dict) else value
+    return str(message or "unknown error")[:2000]
+
+
+def _entry(error: errors.ModelyardError) -> tuple[type[errors.ModelyardError], int, str]:
+    for entry in _STATUSES:
+        if isinstance(error, entry[0]):
+            return entry
+    return (errors.ModelyardError, 500, "internal_error")

@@ -1,0 +1,206 @@
+"""Records from the ending of a request to the control plane, through a spool on disk.
+
+An entry is in the mapped spool before the last bytes of its answer are written, so a killed
+process loses none. Segments are shipped in order; the store remembers per segment how many
+entries it has, so shipping again after any crash stores nothing twice.
+
+A segment is a file of entries `length u32 · crc32 u32 · JSON [kind, row]`, closed by length 0.
+"""
+
+import mmap
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from modelyard.domain.records import Outcome
+from modelyard.errors import Unavailable
+from modelyard.gateway.shared import SharedFile
+from modelyard.lib import clock, ids
+
+SEGMENT_BYTES = 4 * 1024 * 1024
+MAX_ENTRY_BYTES = 256 * 1024
+_READ_BYTES = 1024 * 1024
+_HEAD = struct.Struct("<II")
+_encoder = msgspec.json.Encoder()
+
+
+class Segment:
+    """One spool file being written. Its stem is the source name of its batches."""
+
+    def __init__(self, folder: Path, size_bytes: int = SEGMENT_BYTES) -> None:
+        self.path = folder / f"seg_{ids.uuid7().hex()}.spool"
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            # Allocated now, so that no later write can meet a full disk (a fatal SIGBUS).
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(descriptor, 0, size_bytes)
+            else:
+                os.pwrite(descriptor, bytes(size_bytes), 0)
+            self._map = mmap.mmap(descriptor, size_bytes)
+        except OSError as error:
+            self.path.unlink(missing_ok=True)
+            raise Unavailable(
+                f"no room for records in {folder}: {error.strerror}",
+                hint="free disk space in the data folder",
+            ) from error
+        finally:
+            os.close(descriptor)
+        self._at = 0
+        self.entries = 0
+
+    def append(self, payload: bytes) -> bool:
+        """Write one entry; False when it does not fit any more."""
+        end = self._at + _HEAD.size + len(payload)
+        if end + _HEAD.size > len(self._map):
+            return False
+        start = self._at + _HEAD.size
+        self._map[start:end] = payload
+        _HEAD.pack_into(self._map, self._at, len(payload), zlib.crc32(payload))
+        self._at = end
+        self.entries += 1
+        return True
+
+    def close(self) -> None:
+        """Unmap; what was written stays."""
+        self._map.close()
+
+
+class SegmentReader:
+    """Reads whole entries of a segment in order, while it may still be written.
+
+    A torn entry, possible only after a power cut, ends the segment.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries = 0
+        """How many entries have been taken."""
+        self._at = 0
+
+    def peek(self, limit: int) -> list[bytes]:
+        """Up to `limit` entries behind those taken."""
+        return [payload for payload, _ in self._scan(limit)]
+
+    def take(self, count: int) -> None:
+        """Count entries as done, so that `peek` goes on behind them."""
+        for _, end in self._scan(count):
+            self._at = end
+            self.entries += 1
+
+    def _scan(self, limit: int) -> list[tuple[bytes, int]]:
+        with self.path.open("rb") as file:
+            file.seek(self._at)
+            data = file.read(_READ_BYTES)
+        found: list[tuple[bytes, int]] = []
+        at = 0
+        while len(found) < limit and at + _HEAD.size <= len(data):
+            length, checksum = _HEAD.unpack_from(data, at)
+            payload = data[at + _HEAD.size : at + _HEAD.size + length]
+            if not length or len(payload) < length or zlib.crc32(payload) != checksum:
+                break
+            at += _HEAD.size + length
+            found.append((payload, self._at + at))
+        return found
+
+
+class Recorder:
+    """The writing side, used by the gateway's event loop."""
+
+    def __init__(self, folder: Path, limit_bytes: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._limit_segments = max(2, limit_bytes // SEGMENT_BYTES)
+        self.current: Segment | None = None
+        self.full = False
+        """Whether new requests must be refused, because they could not be recorded."""
+        self._roll()
+
+    def append(self, kind: str, record: Any) -> None:
+        """Keep one record. Never fails: room for it was made before the request was admitted."""
+        payload = _encoder.encode((kind, record))[:MAX_ENTRY_BYTES]
+        if self.current is not None and self.current.append(payload):
+            return
+        self._roll()
+        if self.current is not None:
+            self.current.append(payload)
+
+    def check(self) -> None:
+        """Recompute `full`; call it now and then."""
+        waiting = sum(1 for _ in self.folder.glob("*.spool"))
+        self.full = waiting > self._limit_segments
+        if self.current is None:
+            self._roll()
+
+    def _roll(self) -> None:
+        previous = self.current
+        try:
+            self.current = Segment(self.folder)
+        except Unavailable:
+            self.current = None
+            self.full = True
+            return
+        self.full = False
+        if previous is not None:
+            previous.close()
+
+    def sealed(self) -> list[Path]:
+        """Segments that are no longer written, oldest first."""
+        current = self.current.path if self.current else None
+        return [path for path in sorted(self.folder.glob("*.spool")) if path != current]
+
+    def close(self) -> None:
+        """Stop writing; an empty segment is removed."""
+        if self.current is not None:
+            self.current.close()
+            if not self.current.entries:
+                self.current.path.unlink(missing_ok=True)
+            self.current = None
+
+
+def close_lost_slots(shared: Path, spool: Path, process: int) -> int:
+    """Turn the slots that a dead gateway process left open into `gateway_lost` records.
+
+    Called by the supervisor before it starts a process in that place; the number of records.
+    """
+    if not shared.exists():
+        return 0
+    file = SharedFile(shared, process + 1)
+    try:
+        region = file.region(process)
+        lost = [record for _, payload in region.open_slots() if (record := _lost(payload))]
+        if lost:
+            _write_lost(spool / str(process), lost)
+        region.clear_slots()
+        return len(lost)
+    finally:
+        del region
+        file.close()
+
+
+def _lost(payload: bytes) -> dict[str, Any] | None:
+    try:
+        record = msgspec.json.decode(payload)
+    except msgspec.DecodeError:
+        return None
+    if not isinstance(record, dict):
+        return None
+    record["outcome"] = Outcome.GATEWAY_LOST.value
+    record["status"] = 0
+    record["duration_us"] = max(0, clock.now_us() - int(record["started_at_us"]))
+    record["error_code"] = "gateway_lost"
+    record["error_message"] = "the gateway process ended while this request was open"
+    return record
+
+
+def _write_lost(folder: Path, lost: list[dict[str, Any]]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    payloads = [_encoder.encode(("request", record)) for record in lost]
+    size = sum(len(payload) + _HEAD.size for payload in payloads) + _HEAD.size
+    segment = Segment(folder, size)
+    for payload in payloads:
+        segment.append(payload)
+    segment.close()

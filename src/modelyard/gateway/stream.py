@@ -1,0 +1,137 @@
+"""A streamed answer on its way through: byte pass-through, counted and checked.
+
+Most pieces hold nothing but text deltas: they are recognised by one search and passed on as they
+are. Only events with usage, an end, an error or the mark of the end are parsed.
+"""
+
+import re
+
+import msgspec
+
+from modelyard.errors import Upstream
+from modelyard.gateway.dialects.openai import upstream_message
+from modelyard.lib.sse import EventSplitter
+
+_NOTABLE = re.compile(
+    rb'"usage"\s*:\s*\{|"error"\s*:\s*[^n\s]|"finish_reason"\s*:\s*"|\[DONE\]|^event:', re.MULTILINE
+)
+MAX_EVENT_BYTES = 8 * 1024 * 1024
+
+
+class TokenDetails(msgspec.Struct):
+    """`prompt_tokens_details`."""
+
+    cached_tokens: int | None = None
+
+
+class Usage(msgspec.Struct):
+    """`usage` of an answer."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: TokenDetails | None = None
+
+
+class Choice(msgspec.Struct):
+    """Of a choice, only how it ended."""
+
+    finish_reason: str | None = None
+
+
+class Glimpse(msgspec.Struct):
+    """What the gateway reads of an answer or of one event."""
+
+    usage: Usage | None = None
+    choices: list[Choice] | None = None
+    error: msgspec.Raw = msgspec.Raw()
+
+
+_decoder = msgspec.json.Decoder(Glimpse)
+
+
+class Tally:
+    """What is known of an answer so far."""
+
+    __slots__ = ("events", "finish_reason", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.finish_reason = ""
+        self.events = 0
+        """Pieces with content seen: what an aborted stream is counted by."""
+
+    def see(self, data: bytes) -> Glimpse | None:
+        """Read one JSON value; None when it is not one."""
+        try:
+            glimpse = _decoder.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        if glimpse.usage is not None:
+            self.usage = glimpse.usage
+        for choice in glimpse.choices or ():
+            if choice.finish_reason:
+                self.finish_reason = choice.finish_reason
+        return glimpse
+
+
+class StreamRelay:
+    """Filters the bytes of one stream. `done` turns true with `[DONE]`."""
+
+    __slots__ = ("_keep_usage", "_splitter", "done", "tally")
+
+    def __init__(self, tally: Tally, *, keep_usage: bool) -> None:
+        self.tally = tally
+        self._keep_usage = keep_usage
+        self._splitter = EventSplitter()
+        self.done = False
+
+    def feed(self, piece: bytes) -> bytes:
+        """What to pass on of this piece: whole events only.
+
+        Raises Upstream when the stream carries an error, or something that is no event stream;
+        what came before it in the same piece is in the error's `passed`.
+        """
+        if (
+            not self._splitter.pending
+            and piece.endswith(b"\n\n")
+            and piece.startswith(b"data: ")
+            and _NOTABLE.search(piece) is None
+        ):
+            self.tally.events += piece.count(b"data: ")
+            return piece
+        passed: list[bytes] = []
+        for raw, data in self._splitter.feed(piece):
+            self._event(raw, data, passed)
+        if len(self._splitter.pending) > MAX_EVENT_BYTES:
+            raise StreamBroken("the upstream sent an endless event", b"".join(passed))
+        return b"".join(passed)
+
+    def _event(self, raw: bytes, data: bytes, passed: list[bytes]) -> None:
+        if self.done:
+            return
+        if data == b"[DONE]":
+            self.done = True
+            passed.append(raw)
+            return
+        if not data:
+            passed.append(raw)  # a comment: engines send them to keep connections alive
+            return
+        glimpse = self.tally.see(data)
+        if glimpse is None:
+            raise StreamBroken("the upstream sent an event that is not JSON", b"".join(passed))
+        if message := upstream_message(glimpse.error):
+            raise StreamBroken(message, b"".join(passed))
+        if glimpse.usage is not None and not glimpse.choices and not self._keep_usage:
+            return  # the extra chunk that we asked for and the client did not
+        self.tally.events += 1
+        passed.append(raw)
+
+
+class StreamBroken(Upstream):
+    """The stream cannot go on. `passed` is what may still be passed on."""
+
+    code = "upstream_stream_error"
+
+    def __init__(self, message: str, passed: bytes) -> None:
+        super().__init__(message)
+        self.passed = passed

@@ -1,0 +1,222 @@
+"""Strict HTTP/1.1 message heads over bytes (RFC 9110, RFC 9112), for both sides of the gateway.
+
+Parsing is a pure function of the bytes received so far. What is ambiguous is refused: that is
+what request smuggling lives on (RFC 9112 §11.2). Bodies are framed by `ChunkedReader` or by
+length; nothing here touches a socket.
+"""
+
+import re
+from typing import NamedTuple
+
+from modelyard.errors import Invalid, TooLarge
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TARGET = re.compile(rb"[\x21-\x7e]+")
+_BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_DIGITS = re.compile(rb"[0-9]{1,18}")
+_HEX = re.compile(rb"[0-9A-Fa-f]{1,12}")
+
+NO_BODY = 0
+CHUNKED = -1
+UNTIL_CLOSE = -2
+
+MAX_HEADERS = 128
+MAX_CHUNK_LINE_BYTES = 256
+MAX_TRAILER_BYTES = 8192
+
+
+class RequestHead(NamedTuple):
+    """`length` is the body's length in bytes, or CHUNKED. Header names are lower case."""
+
+    method: bytes
+    target: bytes
+    headers: dict[bytes, bytes]
+    length: int
+    keep_alive: bool
+    expects_continue: bool
+    modern: bool
+    """HTTP/1.1; a 1.0 client knows no chunks."""
+
+
+class ResponseHead(NamedTuple):
+    """`length` is the body's length in bytes, CHUNKED or UNTIL_CLOSE."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    length: int
+    keep_alive: bool
+
+    def get(self, name: bytes) -> bytes:
+        """The first value of a header by its lower-case name, or `b""`."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return b""
+
+
+def parse_request(head: bytes) -> RequestHead:
+    """Parse a head without its closing empty line. Raises Invalid, saying what is wrong."""
+    line, _, rest = head.partition(b"\r\n")
+    parts = line.split(b" ")
+    if len(parts) != 3:
+        raise Invalid("malformed request line")
+    method, target, version = parts
+    if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(target):
+        raise Invalid("malformed request line")
+    if version not in (b"HTTP/1.1", b"HTTP/1.0"):
+        raise Invalid("only HTTP/1.1 and HTTP/1.0 are spoken here")
+    headers = _request_headers(rest)
+    modern = version == b"HTTP/1.1"
+    if modern and b"host" not in headers:
+        raise Invalid("the Host header is missing")
+    connection = headers.get(b"connection", b"").lower()
+    keep_alive = b"close" not in connection if modern else b"keep-alive" in connection
+    expects = headers.get(b"expect", b"").lower()
+    if expects not in (b"", b"100-continue"):
+        raise Invalid("only `Expect: 100-continue` is understood")
+    length = _request_length(headers, modern)
+    return RequestHead(method, target, headers, length, keep_alive, bool(expects), modern)
+
+
+def _request_headers(block: bytes) -> dict[bytes, bytes]:
+    headers: dict[bytes, bytes] = {}
+    for line in block.split(b"\r\n"):
+        if not line:
+            continue
+        name, value = _header(line)
+        if name in headers:
+            if name in (b"host", b"content-length", b"transfer-encoding", b"authorization"):
+                raise Invalid(f"the {name.decode()} header came twice")
+            value = headers[name] + b", " + value
+        headers[name] = value
+        if len(headers) > MAX_HEADERS:
+            raise TooLarge(f"more than {MAX_HEADERS} header fields")
+    return headers
+
+
+def _header(line: bytes) -> tuple[bytes, bytes]:
+    name, colon, value = line.partition(b":")
+    if not colon or not _TOKEN.fullmatch(name):
+        raise Invalid("malformed header field")
+    value = value.strip(b" \t")
+    if _BAD_VALUE.search(value):
+        raise Invalid(f"control character in the header {name.decode()}")
+    return name.lower(), value
+
+
+def _request_length(headers: dict[bytes, bytes], modern: bool) -> int:
+    encoding = headers.get(b"transfer-encoding")
+    length = headers.get(b"content-length")
+    if encoding is not None:
+        if length is not None:
+            raise Invalid("Content-Length and Transfer-Encoding exclude each other")
+        if not modern or encoding.lower() != b"chunked":
+            raise Invalid("the only transfer coding understood is `chunked`, over HTTP/1.1")
+        return CHUNKED
+    if length is None:
+        return NO_BODY
+    if not _DIGITS.fullmatch(length):
+        raise Invalid("Content-Length is not a number")
+    return int(length)
+
+
+def parse_response(head: bytes) -> ResponseHead:
+    """Parse the head of an answer. Raises Invalid on anything malformed."""
+    line, _, rest = head.partition(b"\r\n")
+    if not line.startswith((b"HTTP/1.1 ", b"HTTP/1.0 ")) or not line[9:12].isdigit():
+        raise Invalid("the upstream does not speak HTTP/1.1")
+    status = int(line[9:12])
+    headers = [_header(field) for field in rest.split(b"\r\n") if field]
+    keep_alive = line.startswith(b"HTTP/1.1")
+    lengths: set[bytes] = set()
+    length = NO_BODY if status in (204, 304) or status < 200 else UNTIL_CLOSE
+    for name, value in headers:
+        if name == b"content-length":
+            lengths.add(value)
+        elif name == b"transfer-encoding":
+            if value.lower() != b"chunked":
+                raise Invalid("the upstream uses an unknown transfer coding")
+            length = CHUNKED
+        elif name == b"connection":
+            keep_alive = b"close" not in value.lower()
+    if lengths and length == UNTIL_CLOSE:
+        length = _response_length(lengths)
+    return ResponseHead(status, headers, length, keep_alive and length != UNTIL_CLOSE)
+
+
+def _response_length(lengths: set[bytes]) -> int:
+    text = lengths.pop()
+    if lengths or not _DIGITS.fullmatch(text):
+        raise Invalid("the upstream sent a malformed Content-Length")
+    return int(text)
+
+
+class ChunkedReader:
+    """Decodes a chunked body piece by piece (RFC 9112 §7.1).
+
+    `feed` returns the data decoded so far; `done` turns true with the last chunk, and `rest`
+    then holds the bytes behind the body. Extensions are skipped, trailers dropped.
+    """
+
+    __slots__ = ("_buffer", "_left", "_state", "done", "rest")
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._left = 0
+        self._state = "size"
+        self.done = False
+        self.rest = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Raises Invalid on a malformed body."""
+        self._buffer = self._buffer + data if self._buffer else data
+        pieces: list[bytes] = []
+        while not self.done and self._step(pieces):
+            pass  # each step consumes input; it says false when more is needed
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _step(self, pieces: list[bytes]) -> bool:
+        if self._state == "data":
+            return self._take_data(pieces)
+        end = self._buffer.find(b"\r\n")
+        limit = MAX_TRAILER_BYTES if self._state == "trailer" else MAX_CHUNK_LINE_BYTES
+        if end > limit or (end < 0 and len(self._buffer) > limit):
+            raise Invalid("a chunk header or trailer is too long")
+        if end < 0:
+            return False
+        line, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
+        if self._state == "size":
+            self._take_size(line)
+        elif self._state == "crlf":
+            if line:
+                raise Invalid("a chunk is longer than it says")
+            self._state = "size"
+        elif not line:
+            self.done, self.rest, self._buffer = True, self._buffer, b""
+        return True
+
+    def _take_size(self, line: bytes) -> None:
+        size = line.partition(b";")[0].strip(b" \t")
+        if not _HEX.fullmatch(size):
+            raise Invalid("malformed chunk size")
+        self._left = int(size, 16)
+        self._state = "data" if self._left else "trailer"
+
+    def _take_data(self, pieces: list[bytes]) -> bool:
+        if not self._buffer:
+            return False
+        piece = self._buffer[: self._left]
+        self._buffer = self._buffer[self._left :]
+        self._left -= len(piece)
+        pieces.append(piece)
+        if not self._left:
+            self._state = "crlf"
+        return True
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk of a chunked body; `data` must not be empty (that would end it)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+LAST_CHUNK = b"0\r\n\r\n"
