@@ -135,10 +135,10 @@ class Reconciler:
             after = outside(document, plan, self._probe(plan.spec))
         else:
             after = status_of(document, plan, before, states)
-        body = msgspec.to_builtins(after)
-        if stored is None or stored.body != body:
+        if after != before:
             reason = f"service {document.key.name} is {after.phase}"
-            change = Change(key, body, stored.generation if stored else ABSENT)
+            expected = stored.generation if stored else ABSENT
+            change = Change(key, msgspec.to_builtins(after), expected)
             self._meta.commit([change], ACTOR, reason)
         return after.revision
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
-from modelyard.domain.models import gguf, huggingface, safetensors, sniff
+from modelyard.domain.models import gguf, gguf_metadata, huggingface, safetensors, sniff
 from modelyard.domain.models.cursor import reader
 from modelyard.domain.models.paths import check_paths, hidden
 from modelyard.errors import Invalid
@@ -150,7 +150,7 @@ def _inspect_gguf(files: Sequence[Source]) -> dict[str, Any]:
         _check_parts(list(headers), [part for part in parts if part])
         _check_split(list(headers.values()))
     with _about(files[0].path):
-        return gguf.metadata(list(headers.values()))
+        return gguf_metadata.metadata(list(headers.values()))
 
 
 def _gguf_header(file: Source) -> gguf.GgufHeader:

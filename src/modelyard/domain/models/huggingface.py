@@ -54,7 +54,7 @@ def check_complete(names: Collection[str], weights: Collection[str]) -> None:
         )
     missing = [] if CONFIG in names else [CONFIG]
     if not tokenizer_file(names):
-        missing.append("a tokenizer (tokenizer.json or tokenizer.model)")
+        missing.append("tokenizer (tokenizer.json or tokenizer.model)")
     if missing:
         raise Invalid(
             f"beside {min(weights)} there is no {' and no '.join(missing)}",

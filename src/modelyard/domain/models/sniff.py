@@ -92,4 +92,4 @@ def _text_kind(head: bytes) -> Kind:
         head[:-4].decode()  # the cut may fall inside a character
     except UnicodeDecodeError:
         return OTHER
-    return Kind("JSON") if head.lstrip()[:1] in (b"{", b"[") else TEXT
+    return Kind("JSON") if head.lstrip().startswith(b"{") else TEXT

@@ -25,9 +25,12 @@ HELP = (
 @permission("inference.call")
 @click.argument("service")
 @click.option("--system", default="", help="System message to begin with.")
+@click.option(
+    "--gateway", default="", help="Gateway address; without it, the control plane is asked for it."
+)
 @click.option("--message", default="", help="Ask only this, print the answer and end.")
 @connected
-def chat(session: Session, service: str, system: str, message: str) -> None:
+def chat(session: Session, service: str, system: str, gateway: str, message: str) -> None:
     """Talk to a service; answers are streamed through the gateway and recorded like any other.
 
     In the chat: /quit, /reset, /system TEXT. Ctrl-C stops the answer, not the chat.
@@ -39,14 +42,17 @@ def chat(session: Session, service: str, system: str, message: str) -> None:
     """
     if session.out.structured and not message:
         raise Invalid("a chat has no structured output", hint="add --message TEXT")
-    hold(session, service, system, message)
+    hold(session, service, system, message, gateway)
 
 
-def hold(session: Session, service: str, system: str = "", message: str = "") -> None:
+def hold(
+    session: Session, service: str, system: str = "", message: str = "", gateway: str = ""
+) -> None:
     """One question, or a chat until /quit or the end of the input."""
     from modelyard.entry.cli.talk import Talk
 
-    talk = Talk(session.gateway_url, session.api_key, service, retries=2)
+    url = gateway.rstrip("/").removesuffix("/v1") or session.gateway_url
+    talk = Talk(url, session.api_key, service, retries=2)
     chat = Chat(talk, session.out, system)
     try:
         if message:

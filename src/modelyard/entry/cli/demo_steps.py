@@ -23,7 +23,7 @@ from modelyard.entry.cli.talk import Answer, Talk
 from modelyard.errors import ModelyardError, TimedOut, Unavailable
 from modelyard.lib.clock import monotonic_s
 
-SERVICE, MODEL = "support", "support-bot"
+SERVICE = "support"
 REPLICAS = 2
 READY_US = 180 * 10**6
 RECORDS_S = 20.0
@@ -77,14 +77,20 @@ class Demo:
     # --- the steps -------------------------------------------------------------------------
 
     def push(self) -> str:
-        """Every shipped version; the last one is production."""
+        """Every shipped version; model.json says which is production."""
         for path in self.model.versions:
-            aliases = ("production",) if path == self.model.versions[-1] else ()
-            version = push_version(
-                self.session, path, MODEL, aliases, self.model.card(path), self.model.profile
+            version = self._push(path)
+            reference = f"{self.model.name}:{version['version']}"
+            notes = ", ".join(self.model.aliases(path))
+            self.out.line(
+                f"   {reference}  {version['digest'][:19]}  {path.name}  {notes}".rstrip()
             )
-            self.out.line(f"   {MODEL}:{version['version']}  {path.name}  {version['digest'][:19]}")
-        return f"{len(self.model.versions)} versions; {MODEL}@production is the last"
+        return f"{len(self.model.versions)} versions; {self.model.name}@production is served"
+
+    def _push(self, path: Path) -> dict[str, Any]:
+        model = self.model
+        aliases, card = model.aliases(path), model.card(path)
+        return push_version(self.session, path, model.name, aliases, card, model.profile)
 
     def apply(self) -> str:
         """The service with its replicas, and a key that may call only it."""
@@ -92,7 +98,7 @@ class Demo:
             role="caller", services=[SERVICE], label="demo", client="modelyard-demo"
         )
         self.key = made["key"]
-        self.session.client.apply(_document())
+        self.session.client.apply(_document(self.model.name))
         wait_ready(self.session, SERVICE, READY_US)
         self._await_replicas()
         return f"{SERVICE} answers with {REPLICAS} replicas"
@@ -187,9 +193,9 @@ class Demo:
                 time.sleep(0.1)
 
 
-def _document() -> dict[str, Any]:
+def _document(model: str) -> dict[str, Any]:
     engine = {"name": "xllamacpp", "slots": 4}
-    spec = {"model": f"{MODEL}@production", "engine": engine, "replicas": {"min": REPLICAS}}
+    spec = {"model": f"{model}@production", "engine": engine, "replicas": {"min": REPLICAS}}
     return {"apiVersion": "modelyard/v1", "kind": "Service", "name": SERVICE, "spec": spec}
 
 

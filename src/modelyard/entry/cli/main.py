@@ -2,7 +2,7 @@
 
 import click
 
-from modelyard.entry.cli import audit, chat, demo, keys, models, platform, requests, services
+from modelyard.entry.cli import audit, chat, demo, keys, models, nouns, platform, requests, services
 from modelyard.entry.cli.commands import Nouns
 
 
@@ -29,8 +29,8 @@ for _command in (
     demo.demo,
     chat.chat,
     services.apply,
-    services.get,
-    services.delete,
+    nouns.get,
+    nouns.delete,
     services.services,
     models.models,
     keys.keys,

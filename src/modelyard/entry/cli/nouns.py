@@ -4,7 +4,10 @@ import difflib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import click
+
 from modelyard.entry.cli import keys, models, requests, services
+from modelyard.entry.cli.commands import connected, permission
 from modelyard.entry.cli.output import Output
 from modelyard.entry.cli.session import Session
 from modelyard.errors import Invalid, NotFound
@@ -62,20 +65,41 @@ def _noun(word: str, known: tuple[str, ...]) -> str:
     raise Invalid(f"unknown noun {word!r}", hint=hint)
 
 
-def get(session: Session, word: str, name: str) -> None:
-    """A list, or one thing whole."""
-    noun = NOUNS[_noun(word, tuple(NOUNS))]
+@click.command(short_help="Things of a kind, or one of them whole.")
+@permission("services.read")
+@click.argument("noun", metavar="NOUN")
+@click.argument("name", required=False, default="")
+@connected
+def get(session: Session, noun: str, name: str) -> None:
+    """Things of a kind, or one of them whole: services, models, keys, requests.
+
+    \b
+    Example:
+      modelyard get services
+      modelyard get service support -o yaml
+    """
+    kind = NOUNS[_noun(noun, tuple(NOUNS))]
     if name:
-        one = noun.one(session, name)
-        session.out.answer(one, lambda: noun.show(session.out, one))
+        one = kind.one(session, name)
+        session.out.answer(one, lambda: kind.show(session.out, one))
     else:
-        found = noun.every(session)
-        session.out.answer(found, lambda: noun.table(session.out, found))
+        found = kind.every(session)
+        session.out.answer(found, lambda: kind.table(session.out, found))
 
 
-def delete(session: Session, word: str, names: tuple[str, ...]) -> None:
-    """Remove things by name."""
-    if _noun(word, ("services", "keys")) == "keys":
+@click.command(short_help="Remove services, revoke keys.")
+@permission("services.write")
+@click.argument("noun", metavar="NOUN")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@connected
+def delete(session: Session, noun: str, names: tuple[str, ...]) -> None:
+    """Remove services (their replicas finish what they work on) or revoke keys.
+
+    \b
+    Example:
+      modelyard delete service support
+    """
+    if _noun(noun, ("services", "keys")) == "keys":
         keys.revoke_all(session, names)
         return
     for name in names:

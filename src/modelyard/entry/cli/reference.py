@@ -26,8 +26,8 @@ first line), and an error is `{"error": {"code", "message", "hint"}}` on standar
 `NO_COLOR=1` makes terminal output plain, as it is in a pipe. `MODELYARD_DEBUG=1` shows where an
 error comes from.
 
-The platform that is asked: `--url`, else the one that runs on the data folder. The key: `--api-key`,
-else the admin key in the data folder, which is never sent to another platform.
+The platform that is asked: `--url`, else the one that runs on the data folder. The key:
+`--api-key`, else the admin key in the data folder, which is never sent to another platform.
 """
 
 

@@ -69,7 +69,7 @@ def filtered(function: Callable[..., None]) -> Callable[..., None]:
 )
 @connected
 def list_(
-    session: Session,
+    here: Session,
     slower: int | None,
     since: int | None,
     until: int | None,
@@ -85,8 +85,8 @@ def list_(
     """
     filters |= {"min_duration_us": slower, "since_us": since, "until_us": until}
     given = {name: value for name, value in filters.items() if value is not None}
-    found = session.client.requests(limit=limit, before_id=before, **given)
-    session.out.answer(found, lambda: _page(session.out, found, limit))
+    found = here.client.requests(limit=limit, before_id=before, **given)
+    here.out.answer(found, lambda: _page(here.out, found, limit))
 
 
 def _page(out: Output, found: list[dict[str, Any]], limit: int) -> None:
@@ -186,7 +186,7 @@ def _facts(request: dict[str, Any]) -> list[tuple[str, str]]:
     help="Stop after this many; 0: go on until Ctrl-C.",
 )
 @connected
-def tail(session: Session, limit: int, **filters: Any) -> None:
+def tail(here: Session, limit: int, **filters: Any) -> None:
     """Requests as they end, one line each; with -o json one JSON object a line.
 
     \b
@@ -194,9 +194,9 @@ def tail(session: Session, limit: int, **filters: Any) -> None:
       modelyard requests tail --service support
     """
     wanted = {name: value for name, value in filters.items() if value is not None}
-    session.out.note("waiting for requests; Ctrl-C ends this")
-    for count, request in enumerate(_matching(session.client.live(), wanted), start=1):
-        _tail_line(session.out, request)
+    here.out.note("waiting for requests; Ctrl-C ends this")
+    for count, request in enumerate(_matching(here.client.live(), wanted), start=1):
+        _tail_line(here.out, request)
         if count == limit:
             return
 

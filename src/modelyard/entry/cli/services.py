@@ -261,38 +261,3 @@ def wait(session: Session, name: str, timeout: int) -> None:
     service = wait_ready(session, name, timeout)
     took = duration(now_us() - started)
     session.out.answer(service, lambda: session.out.line(f"{name} is ready after {took}"))
-
-
-@click.command(short_help="Things of a kind, or one of them whole.")
-@permission("services.read")
-@click.argument("noun", metavar="NOUN")
-@click.argument("name", required=False, default="")
-@connected
-def get(session: Session, noun: str, name: str) -> None:
-    """Things of a kind, or one of them whole: services, models, keys, requests.
-
-    \b
-    Example:
-      modelyard get services
-      modelyard get service support -o yaml
-    """
-    from modelyard.entry.cli import nouns
-
-    nouns.get(session, noun, name)
-
-
-@click.command(short_help="Remove services, revoke keys.")
-@permission("services.write")
-@click.argument("noun", metavar="NOUN")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
-@connected
-def delete(session: Session, noun: str, names: tuple[str, ...]) -> None:
-    """Remove services (their replicas finish what they work on) or revoke keys.
-
-    \b
-    Example:
-      modelyard delete service support
-    """
-    from modelyard.entry.cli import nouns
-
-    nouns.delete(session, noun, names)
