@@ -7,19 +7,29 @@ with Client.from_environment() as client:
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote, urlsplit
 
 import httpx
 
 from modelyard.domain.models import formats, references
-from modelyard.domain.models.paths import hidden
+from modelyard.domain.models.paths import check_paths, hidden
 from modelyard.domain.models.source import ModelSource
-from modelyard.errors import ERRORS, Conflict, Invalid, ModelyardError, TimedOut, Unavailable
+from modelyard.errors import (
+    ERRORS,
+    Conflict,
+    Invalid,
+    Limited,
+    ModelyardError,
+    TimedOut,
+    Unavailable,
+)
 from modelyard.lib import digests
 from modelyard.lib.datafolder import DataFolder
 
@@ -40,18 +50,24 @@ class Client:
 
     def __init__(self, url: str = DEFAULT_URL, key: str = "", timeout_s: float = 30.0) -> None:
         self.url = url.rstrip("/")
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=timeout_s)
+        self._http = httpx.Client(
+            base_url=_checked(self.url),
+            headers=_authorization(key.strip()),
+            timeout=timeout_s,
+            trust_env=not is_local(self.url),
+        )
 
     @classmethod
     def from_environment(cls, data: Path | None = None) -> Self:
         """The platform that MODELYARD_URL and MODELYARD_API_KEY name, else the one that runs on
-        the data folder (`data`, MODELYARD_DATA or ./modelyard-data)."""
+        the data folder (`data`, MODELYARD_DATA or ./modelyard-data). The folder's own key is
+        never shown to another platform."""
         folder = DataFolder(data or Path(os.environ.get("MODELYARD_DATA") or "modelyard-data"))
         run = folder.read_run() or {}
-        url = os.environ.get("MODELYARD_URL") or run.get("control_url") or DEFAULT_URL
+        own = str(run.get("control_url") or DEFAULT_URL)
+        url = (os.environ.get("MODELYARD_URL") or own).rstrip("/")
         key = os.environ.get("MODELYARD_API_KEY") or ""
-        if not key:
+        if not key and run and url == own:
             with contextlib.suppress(OSError):
                 key = folder.admin_key.read_text().strip()
         return cls(url, key)
@@ -180,7 +196,8 @@ class Client:
             }
             for source in kept
         ]
-        wanted = {"digests": [file["digest"] for file in files]}
+        sizes = {str(file["digest"]): file["size_bytes"] for file in files}
+        wanted = {"digests": list(sizes), "sizes": sizes}
         missing = set(self._call("POST", "/api/blobs/missing", json=wanted)["missing"])
         for file in files:
             if file["digest"] in missing:
@@ -213,6 +230,7 @@ class Client:
         Raises Conflict when a file is there with another content.
         """
         version = self.version(reference)
+        check_paths(file["path"] for file in version["files"])
         return [self._get_file(file, folder, on_progress) for file in version["files"]]
 
     def _get_file(self, file: Mapping[str, Any], folder: Path, on_progress: Progress) -> Path:
@@ -237,7 +255,8 @@ class Client:
         self, file: Mapping[str, Any], write: Callable[[bytes], Any], on_progress: Progress
     ) -> None:
         done = 0
-        with _reached(self.url), self._http.stream("GET", f"/api/blobs/{file['digest']}") as answer:
+        path = f"/api/blobs/{_path(file['digest'])}"
+        with _reached(self.url), self._http.stream("GET", path) as answer:
             if answer.status_code >= 400:
                 answer.read()
                 raise _rebuilt(answer)
@@ -324,8 +343,10 @@ def _reached(url: str) -> Iterator[None]:
         yield
     except httpx.TimeoutException as error:
         raise TimedOut(f"no answer from {url} in time") from error
-    except httpx.InvalidURL as error:
-        raise Invalid(f"{url!r} is no URL: {error}", hint="check MODELYARD_URL") from error
+    except httpx.LocalProtocolError as error:
+        raise Conflict(
+            f"what was to be sent changed meanwhile: {error}", hint="try again"
+        ) from error
     except httpx.TransportError as error:
         raise Unavailable(
             f"no platform answers at {url}",
@@ -337,15 +358,39 @@ def _rebuilt(answer: httpx.Response) -> ModelyardError:
     try:
         detail = answer.json()["error"]
         kind = ERRORS.get(detail["kind"], ModelyardError)
+        if kind is Limited:
+            wait_s = float(answer.headers.get("retry-after", 1))
+            return Limited(detail["message"], retry_after_s=wait_s, hint=detail["hint"])
         return kind(detail["message"], hint=detail["hint"], code=detail["code"])
     except (ValueError, KeyError, TypeError):
         text = answer.text[:200]
         return Unavailable(f"{answer.url.host} answered {answer.status_code}: {text}")
 
 
-def _path(text: str) -> str:
-    from urllib.parse import quote
+def is_local(url: str) -> bool:
+    """Whether it names this machine: no proxy of the environment stands before it, and no
+    `.netrc` replaces its key."""
+    name = urlsplit(url).hostname or ""
+    return name in ("localhost", "::1") or name.startswith("127.")
 
+
+def _authorization(key: str) -> dict[str, str]:
+    if not (key.isascii() and key.isprintable()):
+        raise Invalid("the key holds characters that no key has", hint="check MODELYARD_API_KEY")
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
+def _checked(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise Invalid(f"{url!r} is no URL: {error}", hint="check MODELYARD_URL") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise Invalid(f"{url!r} is no address", hint="write it as http://HOST:PORT")
+    return parsed
+
+
+def _path(text: str) -> str:
     return quote(text, safe=":@")
 
 
@@ -380,8 +425,6 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 
 def _hashed(path: Path, name: str, on_progress: Progress) -> str:
-    import hashlib
-
     total = path.stat().st_size
     hashed, done = hashlib.sha256(), 0
     for chunk in _chunks(path):

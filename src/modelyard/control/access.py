@@ -2,16 +2,20 @@
 
 import secrets
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelyard.domain.access import ROLES, Principal, key_digest, key_text
+from modelyard.domain.services import NAME
 from modelyard.errors import Conflict, Invalid, NotFound, Unauthenticated
 from modelyard.lib import ids
 from modelyard.ports.meta import ABSENT, DEFAULT_TENANT, Change, Document, Key, MetaStore
 
 KIND = "AccessKey"
 MAX_TEXT = 128
+MAX_SERVICES = 500
+MAX_TIME_US = 2**53
+"""Beyond what any clock shows; larger numbers would not fit into the snapshot."""
 _ALPHABET = string.ascii_letters + string.digits
 _SECRET_LETTERS = 40
 """238 bits."""
@@ -43,12 +47,10 @@ class Access:
         """The key's document without its digest, and its text, which is kept nowhere."""
         if role not in ROLES:
             raise Invalid(f"no role {role!r}", hint=f"roles: {', '.join(ROLES)}")
-        if expires_at_us and expires_at_us <= now_us:
-            raise Invalid("the key would have expired already", hint="give a time to come")
+        _check_expiry(expires_at_us, now_us)
         texts = {"team": team, "person": person, "client": client, "label": label}
-        for name, text in texts.items():
-            if len(text) > MAX_TEXT or not text.isprintable():
-                raise Invalid(f"{name}: at most {MAX_TEXT} printable characters")
+        _check_texts(texts)
+        _check_services(services)
         key_id = ids.short_id(12)
         text = key_text(key_id, "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LETTERS)))
         body = {
@@ -119,7 +121,8 @@ class Access:
         return sorted(found, key=lambda body: body["created_at_us"], reverse=True)
 
     def revoke(self, tenant: str, key_id: str, actor: str, now_us: int) -> dict[str, Any]:
-        """It opens nothing any more, at once; revoking twice changes nothing."""
+        """It opens nothing any more, at once; revoking twice changes nothing. Raises Conflict for
+        the last admin key, without which nobody could make another one."""
         document = self._meta.get(Key(tenant, KIND, key_id))
         if document is None:
             raise NotFound(f"no key {key_id!r}", hint="modelyard keys list shows their ids")
@@ -156,6 +159,27 @@ def is_valid(document: Document, now_us: int) -> bool:
     """Whether a key is neither revoked nor expired."""
     expires_at_us = document.body["expires_at_us"]
     return not document.body["revoked_at_us"] and not 0 < expires_at_us <= now_us
+
+
+def _check_expiry(expires_at_us: int, now_us: int) -> None:
+    if expires_at_us and expires_at_us <= now_us:
+        raise Invalid("the key would have expired already", hint="give a time to come")
+    if expires_at_us > MAX_TIME_US:
+        raise Invalid("the key would expire too far ahead", hint="0 means never")
+
+
+def _check_texts(texts: Mapping[str, str]) -> None:
+    for name, text in texts.items():
+        if len(text) > MAX_TEXT or not text.isprintable():
+            raise Invalid(f"{name}: at most {MAX_TEXT} printable characters")
+
+
+def _check_services(services: Sequence[str]) -> None:
+    wrong = next((name for name in services if NAME.fullmatch(name) is None), None)
+    if wrong is not None:
+        raise Invalid(f"{wrong!r} is no name of a service", hint="give names such as support")
+    if len(services) > MAX_SERVICES:
+        raise Invalid(f"at most {MAX_SERVICES} services", hint="none means all of them")
 
 
 def _shown(body: dict[str, Any]) -> dict[str, Any]:

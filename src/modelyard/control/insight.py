@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -14,11 +15,15 @@ from modelyard.lib import ids
 from modelyard.ports.records import Batch, Query, RecordStore
 
 MAX_LIMIT = 1000
+MAX_NUMBER = 2**62
 LISTENER_ROWS = 1000
+REMEMBERED = 10_000
+"""Ids that listeners were told of lately: a batch that comes again is not told again."""
 DAY_US = 24 * 3600 * 1_000_000
 _COLUMNS = {field.name: field for field in msgspec.structs.fields(RequestRecord)}
 _MINIMA = {"min_duration_us": "duration_us", "min_ttft_us": "ttft_us"}
 _TIMES = ("since_us", "until_us")
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 class Insight:
@@ -27,6 +32,7 @@ class Insight:
     def __init__(self, records: RecordStore) -> None:
         self._records = records
         self._listeners: set[Listener] = set()
+        self._told: dict[str, None] = {}
         self._lock = threading.Lock()
 
     def ingest(self, batch: Batch) -> None:
@@ -34,9 +40,20 @@ class Insight:
         self._records.append(batch)
         rows = [dict(row) for kind, row in batch.rows if kind == "request"]
         with self._lock:
+            fresh = [row for row in rows if row["request_id"] not in self._told]
+            self._told.update(dict.fromkeys(row["request_id"] for row in fresh))
+            while len(self._told) > REMEMBERED:
+                del self._told[next(iter(self._told))]
             listeners = list(self._listeners)
         for listener in listeners:
-            listener.offer(rows)
+            listener.offer(fresh)
+
+    def wake(self) -> None:
+        """End the waiting of all listeners; for when the process ends."""
+        with self._lock:
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener.wake()
 
     def acknowledged(self, source: str) -> int:
         """The highest sequence that is stored of a source."""
@@ -77,10 +94,12 @@ class Insight:
         self, tenant: str, filters: Mapping[str, Any], group_by: str = "", bucket_us: int = 0
     ) -> list[dict[str, Any]]:
         """Sums and percentiles, see `RecordStore.aggregate`."""
+        if not 0 <= bucket_us <= MAX_NUMBER:
+            raise Invalid("bucket_us must be a number of microseconds, or 0 for no buckets")
         return self._records.aggregate(_query(tenant, filters), group_by, bucket_us)
 
     @contextlib.contextmanager
-    def listen(self, tenant: str) -> Any:
+    def listen(self, tenant: str) -> Iterator["Listener"]:
         """A Listener for the rows of a tenant while the context lasts; inside an event loop."""
         listener = Listener(tenant, asyncio.get_running_loop())
         with self._lock:
@@ -98,28 +117,39 @@ class Listener:
     def __init__(self, tenant: str, loop: asyncio.AbstractEventLoop) -> None:
         self._tenant = tenant
         self._loop = loop
-        self._rows: asyncio.Queue[dict[str, Any]] = asyncio.Queue(LISTENER_ROWS)
+        self._rows: deque[dict[str, Any]] = deque()
+        self._ready = asyncio.Event()
         self.lost = 0
 
     def offer(self, rows: list[dict[str, Any]]) -> None:
         """Called by any thread."""
         mine = [row for row in rows if row["tenant"] == self._tenant]
         if mine:
-            with contextlib.suppress(RuntimeError):  # its loop is closing: nobody listens
-                self._loop.call_soon_threadsafe(self._take, mine)
+            self._call(mine)
 
-    def _take(self, rows: list[dict[str, Any]]) -> None:
-        for row in rows:
-            try:
-                self._rows.put_nowait(row)
-            except asyncio.QueueFull:
-                self.lost += 1
+    def wake(self) -> None:
+        """Let `take` return at once, with nothing. Called by any thread."""
+        self._call([])
 
-    async def rows(self, wait_s: float) -> AsyncIterator[dict[str, Any]]:
-        """Rows until there was none for `wait_s`."""
+    def _call(self, rows: list[dict[str, Any]]) -> None:
+        with contextlib.suppress(RuntimeError):  # its loop is closing: nobody listens
+            self._loop.call_soon_threadsafe(self._keep, rows)
+
+    def _keep(self, rows: list[dict[str, Any]]) -> None:
+        room = LISTENER_ROWS - len(self._rows)
+        self._rows.extend(rows[:room])
+        self.lost += len(rows[room:])
+        self._ready.set()
+
+    async def take(self, wait_s: float) -> list[dict[str, Any]]:
+        """All rows that came since the last call; waits for the first one, but not longer."""
         with contextlib.suppress(TimeoutError):
-            while True:
-                yield await asyncio.wait_for(self._rows.get(), wait_s)
+            async with asyncio.timeout(wait_s):
+                await self._ready.wait()
+        self._ready.clear()
+        rows = list(self._rows)
+        self._rows.clear()
+        return rows
 
 
 def _query(tenant: str, filters: Mapping[str, Any]) -> Query:
@@ -141,14 +171,26 @@ def _query(tenant: str, filters: Mapping[str, Any]) -> Query:
 
 
 def _typed(name: str, value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_typed(name, one) for one in value)
     kind = _COLUMNS[name].type
     if kind is bool:
-        return str(value).lower() in ("1", "true", "yes")
-    return value if kind is str else _whole(name, value)
+        return _truth(name, value)
+    return str(value) if kind is str else _whole(name, value)
+
+
+def _truth(name: str, value: Any) -> bool:
+    text = str(value).lower()
+    if text not in _WORDS:
+        raise Invalid(f"{name} must be true or false, not {value!r}")
+    return _WORDS[text]
 
 
 def _whole(name: str, value: Any) -> int:
     try:
-        return int(value)
+        number = int(value)
     except (TypeError, ValueError):
         raise Invalid(f"{name} must be a whole number, not {value!r}") from None
+    if abs(number) > MAX_NUMBER:
+        raise Invalid(f"{name} is too large a number")
+    return number

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelyard.domain.models import formats, manifest_digest, references
+from modelyard.domain.models import formats, manifest_digest, profiles, references
 from modelyard.domain.models.references import Reference
 from modelyard.domain.models.source import ModelSource
 from modelyard.errors import Conflict, Invalid, NotFound
@@ -15,11 +15,9 @@ from modelyard.ports.meta import ABSENT, Change, Document, Key, MetaStore
 
 MODEL = "Model"
 VERSION = "ModelVersion"
-MAX_CARD_BYTES = 64 * 1024
 _TRIES = 8
 _ANY = -1
 """No expectation about an alias."""
-_PROFILE = ("description", "purpose", "suggested_questions", "license")
 
 
 class Registry:
@@ -55,23 +53,36 @@ class Registry:
         references.check_name(name)
         if alias is not None:
             references.check_alias(alias)
-        if len(card.encode()) > MAX_CARD_BYTES:
-            raise Invalid(f"the card has more than {MAX_CARD_BYTES} bytes")
+        profiles.check_card(card)
+        given = profiles.checked_profile(profile or {})
+        self._check_present(files)
         content = formats.inspect([self._source(file) for file in files])
         body = self._body(name, content, files, card, actor, now_us)
         for _ in range(_TRIES):
             try:
-                return self._commit_version(tenant, body, alias, dict(profile or {}))
+                return self._commit_version(tenant, body, alias, given)
             except Conflict:
                 continue
         raise Conflict(f"model {name} is being changed by others", hint="push it again")
 
+    def _check_present(self, files: Sequence[Mapping[str, Any]]) -> None:
+        absent = set(self.missing([str(file.get("digest", "")) for file in files]))
+        if absent:
+            named = [
+                f"{file['path']} ({file['digest']})" for file in files if file["digest"] in absent
+            ]
+            more = f" and {len(named) - 5} more" if len(named) > 5 else ""
+            raise NotFound(
+                f"the content of these files is not here: {', '.join(named[:5])}{more}",
+                hint="upload it first, or push again",
+            )
+
     def _source(self, file: Mapping[str, Any]) -> ModelSource:
-        path, digest = str(file.get("path", "")), str(file.get("digest", ""))
+        digest = str(file["digest"])
         blob = self._blobs.stat(digest)
         if blob is None:
-            raise NotFound(f"{path}: its content {digest} is not here", hint="upload it first")
-        return ModelSource(path, blob.size_bytes, lambda: self._blobs.open(digest))
+            raise NotFound(f"no blob {digest}", hint="upload it first, or push again")
+        return ModelSource(str(file["path"]), blob.size_bytes, lambda: self._blobs.open(digest))
 
     def _body(
         self, name: str, content: formats.ModelContent, files: Sequence[Mapping[str, Any]],
@@ -99,11 +110,11 @@ class Registry:
     ) -> dict[str, Any]:
         name = body["name"]
         document = self._meta.get(Key(tenant, MODEL, name))
-        model = dict(document.body) if document else _new_model(name, body["created_at_us"])
+        model = dict(document.body) if document else profiles.new_model(name, body["created_at_us"])
         known = self._same(tenant, name, body["digest"])
         version = known or {**body, "version": model["latest"] + 1}
-        changed = _with_profile({**model, "latest": max(model["latest"], version["version"])},
-                                profile, body["metadata"])  # fmt: skip
+        latest = max(model["latest"], version["version"])
+        changed = profiles.with_profile({**model, "latest": latest}, profile, body["metadata"])
         if alias is not None:
             changed["aliases"] = {**model["aliases"], alias: version["version"]}
         changes = []
@@ -149,11 +160,7 @@ class Registry:
         model = self._document(tenant, parsed.name).body
         found = self._find(tenant, parsed, model)
         if found is None:
-            aliases = ", ".join(f"@{name}" for name in sorted(model["aliases"])) or "none"
-            raise NotFound(
-                f"no version {reference!r}",
-                hint=f"{parsed.name} has versions up to {model['latest']}; aliases: {aliases}",
-            )
+            raise NotFound(f"no version {reference!r}", hint=_there_is(parsed, model))
         return found
 
     def _find(
@@ -170,12 +177,7 @@ class Registry:
     def resolve(self, tenant: str, reference: str) -> ResolvedModel:
         """The version with local paths of its files. Raises NotFound."""
         body = self.version(tenant, reference)
-        files = tuple(
-            ModelFile(
-                file["path"], file["digest"], file["size_bytes"], self._blobs.path(file["digest"])
-            )
-            for file in body["files"]
-        )
+        files = tuple(self._local(body, file) for file in body["files"])
         return ResolvedModel(
             name=body["name"],
             version=body["version"],
@@ -184,6 +186,16 @@ class Registry:
             files=files,
             metadata=body["metadata"],
         )
+
+    def _local(self, body: Mapping[str, Any], file: Mapping[str, Any]) -> ModelFile:
+        path, digest = file["path"], file["digest"]
+        try:
+            return ModelFile(path, digest, file["size_bytes"], self._blobs.path(digest))
+        except NotFound as error:
+            raise NotFound(
+                f"{path} of {body['name']}:{body['version']} is gone from the blob store: {digest}",
+                hint="push the same files again: that brings its content back",
+            ) from error
 
     # --- aliases ---------------------------------------------------------------------------
 
@@ -200,13 +212,18 @@ class Registry:
         """Point an alias at a version, or remove it (None), by compare-and-swap; the model.
 
         `expected` is the version it must point at now, None: it must not exist, left out: any.
-        Raises Conflict when it points elsewhere, NotFound for an unknown version.
+        Raises Conflict when it points elsewhere, NotFound for an unknown version, and for an
+        alias to remove that does not exist.
         """
         references.check_alias(alias)
         for _ in range(_TRIES):
             document = self._document(tenant, name)
             model = dict(document.body)
             _check_expected(model, alias, expected)
+            if version is None and alias not in model["aliases"]:
+                raise NotFound(
+                    f"no alias {name}@{alias}", hint=_there_is(Reference(name, alias=alias), model)
+                )
             aliases = {key: value for key, value in model["aliases"].items() if key != alias}
             if version is not None:
                 self.version(tenant, f"{name}:{version}")
@@ -265,39 +282,21 @@ def _version_key(tenant: str, name: str, version: int) -> Key:
     return Key(tenant, VERSION, f"{name}:{version:010}")
 
 
-def _new_model(name: str, now_us: int) -> dict[str, Any]:
-    return {
-        "name": name,
-        "description": "",
-        "purpose": "",
-        "suggested_questions": [],
-        "license": "",
-        "aliases": {},
-        "latest": 0,
-        "created_at_us": now_us,
-    }
-
-
-def _with_profile(
-    model: dict[str, Any], profile: Mapping[str, Any], metadata: Mapping[str, Any]
-) -> dict[str, Any]:
-    unknown = set(profile) - set(_PROFILE)
-    if unknown:
-        raise Invalid(f"profile: unknown {min(unknown)!r}", hint=f"known: {', '.join(_PROFILE)}")
-    questions = profile.get("suggested_questions", [])
-    texts = [profile[name] for name in profile if name != "suggested_questions"]
-    if not isinstance(questions, list) or not all(isinstance(t, str) for t in (*texts, *questions)):
-        raise Invalid("profile: texts, and a list of texts as suggested_questions")
-    filled = {name: value for name, value in profile.items() if value}
-    license_ = model["license"] or str(metadata.get("license", ""))
-    return {**model, "license": license_, **filled}
+def _there_is(reference: Reference, model: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(reference.alias, model["aliases"], n=1)
+    meant = f"did you mean {reference.name}@{near[0]}? " if near else ""
+    aliases = ", ".join(f"@{name} → {to}" for name, to in sorted(model["aliases"].items()))
+    return (
+        f"{meant}{reference.name} has versions 1 to {model['latest']}; aliases: {aliases or 'none'}"
+    )
 
 
 def _check_expected(model: Mapping[str, Any], alias: str, expected: int | None) -> None:
     now = model["aliases"].get(alias)
     if expected != _ANY and now != expected:
         state = f"points at version {now}" if now else "does not exist"
+        wanted = f"version {expected}" if expected is not None else "nothing"
         raise Conflict(
-            f"{model['name']}@{alias} {state}, not {expected}",
+            f"{model['name']}@{alias} {state}; {wanted} was expected",
             hint="somebody was faster: look at it and decide anew",
         )

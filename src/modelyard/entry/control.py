@@ -4,8 +4,12 @@ import asyncio
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -13,8 +17,8 @@ from fastapi import FastAPI
 from modelyard import app as composition
 from modelyard.adapters.target.channel import ChannelTarget
 from modelyard.entry.api import create_api
+from modelyard.entry.api.context import Context
 from modelyard.entry.ui import add_pages
-from modelyard.errors import ModelyardError
 from modelyard.lib import clock, lifeline
 from modelyard.lib.channel import Channel
 from modelyard.settings import Settings, from_json
@@ -41,10 +45,19 @@ def main() -> None:
     add_pages(api)
     listener = socket.socket(fileno=int(os.environ["MODELYARD_INTERNAL_LISTEN_FD"]))
     try:
-        asyncio.run(_serve(api, settings, app, listener))
+        _run(_serve(api, settings, app, listener))
     finally:
         app.close()
-    sys.exit(0)
+
+
+def _run(serving: Coroutine[Any, Any, None]) -> None:
+    """On uvloop where there is one."""
+    if sys.platform == "win32":
+        asyncio.run(serving)
+        return
+    import uvloop
+
+    uvloop.run(serving)
 
 
 async def _serve(
@@ -60,25 +73,39 @@ async def _serve(
         ssl_keyfile=tls.key or None,
         server_header=False,
     )
-    server = _Server(config, api)
+    server = Server(config, api.state.context)
     pruning = asyncio.create_task(_prune(settings, app))
     try:
         await server.serve(sockets=[listener])
     finally:
         pruning.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await pruning
+        await asyncio.gather(pruning, return_exceptions=True)
+        await asyncio.to_thread(app.snapshots.close)
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """Tells long answers (live events, snapshot polls) that the process ends."""
 
-    def __init__(self, config: uvicorn.Config, api: FastAPI) -> None:
+    def __init__(self, config: uvicorn.Config, context: Context) -> None:
         super().__init__(config)
-        self._api = api
+        self._context = context
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Only ask for the end: uvicorn would raise the signal once more when it has finished,
+        and kill the process before the stores are closed."""
+        if threading.current_thread() is threading.main_thread():
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._end)
+        yield
+
+    def _end(self) -> None:
+        self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._api.state.context.stopping.set()
+        """See uvicorn."""
+        self._context.stop()
         await super().shutdown(sockets)
 
 
@@ -88,8 +115,8 @@ async def _prune(settings: Settings, app: composition.App) -> None:
         before_us = clock.now_us() - settings.control.records_retention_days * DAY_US
         try:
             await asyncio.to_thread(app.insight.prune, before_us)
-        except ModelyardError as error:
-            log.warning("old records are kept for now: %s", error)
+        except Exception:  # the next hour may be better
+            log.exception("old records are kept for now")
         await asyncio.sleep(PRUNE_EVERY_S)
 
 

@@ -14,6 +14,8 @@ from modelyard.errors import Conflict, Invalid, TooLarge
 MAX_DOCUMENT_BYTES = 256 * 1024
 ABSENT = 0
 """The expected generation of a document that must not exist yet."""
+MAX_COMMITS = 1000
+"""As many at most in one answer of `watch`."""
 
 DEFAULT_TENANT = "default"
 
@@ -96,6 +98,20 @@ class MetaStore(Protocol):
         ...
 
 
+def newest(store: MetaStore, since: int = 0) -> int:
+    """The generation of the store, which is known to be `since` or later. Found by doubling and
+    halving steps: a history may hold millions of commits."""
+    step = MAX_COMMITS
+    while store.watch(since + step, 0.0):
+        since, step = since + step, step * 2
+    while step > MAX_COMMITS:
+        step //= 2
+        if store.watch(since + step, 0.0):
+            since += step
+    commits = store.watch(since, 0.0)
+    return commits[-1].generation if commits else since
+
+
 def check_changes(changes: Sequence[Change], actor: str, reason: str) -> list[str | None]:
     """What every adapter demands of a commit before it begins: the encoded bodies.
 
@@ -115,11 +131,13 @@ def _encoded(change: Change) -> str | None:
         raise Invalid(f"document key {change.key} must be tenant/Kind/name")
     if change.body is None:
         return None
-    text = json.dumps(change.body, ensure_ascii=False, separators=(",", ":"))
-    if len(text.encode()) > MAX_DOCUMENT_BYTES:
-        raise TooLarge(
-            f"document {change.key} has {len(text.encode())} bytes; at most {MAX_DOCUMENT_BYTES}"
-        )
+    try:
+        text = json.dumps(change.body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        size = len(text.encode())
+    except (TypeError, ValueError) as error:  # NaN, half a surrogate pair, no JSON type
+        raise Invalid(f"document {change.key} holds what JSON cannot: {error}") from None
+    if size > MAX_DOCUMENT_BYTES:
+        raise TooLarge(f"document {change.key} has {size} bytes; at most {MAX_DOCUMENT_BYTES}")
     return text
 
 

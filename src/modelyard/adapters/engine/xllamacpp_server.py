@@ -25,7 +25,9 @@ def main(arguments: list[str]) -> int:
     except (RuntimeError, ValueError) as error:
         sys.stderr.write(f"cannot load {options.model}: {error}\n")
         return 1
-    print(f"listening {server.listening_address.rsplit(':', 1)[1]}", flush=True)
+    # One write that begins a line of its own: the library's threads log at the same time.
+    port = server.listening_address.rsplit(":", 1)[1]
+    os.write(1, f"\nlistening {port}\n".encode())
     signal.sigwait(stop)
     # The library's own teardown waits for open streams; the target has drained already.
     os._exit(0)

@@ -194,7 +194,8 @@ class Replica:
     def _take_line(self, line: str) -> None:
         if line.startswith("listening ") and line[10:].isdigit() and not self._listening.is_set():
             self._listens_on(int(line[10:]))
-        self._log.append(line)
+        if line:
+            self._log.append(line)
 
     async def _watch(self) -> str:
         """Returns only when it has to be ended: why."""

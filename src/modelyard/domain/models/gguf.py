@@ -24,7 +24,7 @@ KEPT_TEXT_BYTES = 4096
 KEPT_ITEMS = 512
 """Longer texts are cut and longer arrays are only counted."""
 
-_U16, _U32, _U64 = struct.Struct("<H"), struct.Struct("<I"), struct.Struct("<Q")
+_U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 _STRING, _ARRAY = 8, 9
 _SCALARS = {
     number: struct.Struct("<" + form)
@@ -72,6 +72,7 @@ class GgufHeader(NamedTuple):
 
 
 def is_whole(value: Any) -> TypeGuard[int]:
+    """A number, and not a truth value."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -6,13 +6,15 @@ from urllib.parse import parse_qs, quote
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
 
+from modelyard.control.audit import history
 from modelyard.control.reconcile import ACTOR as RECONCILER
 from modelyard.domain.access import ROLES, Principal
-from modelyard.entry.api.allow import allow
+from modelyard.entry.api.allow import allow, from_our_pages
 from modelyard.entry.api.context import Context, context
 from modelyard.entry.api.sessions import COOKIE, SESSION_US
-from modelyard.errors import Unauthenticated
+from modelyard.errors import Forbidden, Unauthenticated
 from modelyard.lib import clock
 
 router = APIRouter(tags=["access"])
@@ -68,53 +70,69 @@ def audit(
     here: Here, who: Auditor, since: int = 0, limit: int = 100, all: bool = False
 ) -> dict[str, Any]:
     """Who changed what and why, newest first; `all` shows the reconciler's status changes too."""
-    entries: list[dict[str, Any]] = []
-    last = since
-    while commits := here.app.meta.watch(last, 0.0):
-        last = commits[-1].generation
-        for commit in commits:
-            keys = [str(key) for key in commit.keys if key.tenant == who.tenant]
-            if keys and (all or commit.actor != RECONCILER):
-                entries.append({**commit._asdict(), "keys": keys})
-        entries = entries[-limit:]
-    return {"entries": entries[::-1]}
+    return {"entries": audit_entries(here, who.tenant, since, limit, everything=all)}
+
+
+def audit_entries(
+    here: Context, tenant: str, since: int, limit: int, everything: bool = False
+) -> list[dict[str, Any]]:
+    """The latest commits that touched a tenant's documents, newest first."""
+    without_actor = "" if everything else RECONCILER
+    return history(here.app.meta, tenant, since=since, limit=limit, without_actor=without_actor)
 
 
 @router.post("/api/login-links")
 def login_link(here: Here, who: Self) -> dict[str, Any]:
     """A link that logs a browser in as this key: once, within ten minutes."""
     token = here.sessions.make_link(who.tenant, who.key_id, clock.now_us())
-    return {"url": f"{here.control_url}/login?token={token}"}
+    return {"url": f"{here.control_url}/login/{token}"}
 
 
 @router.get("/login/{token}", include_in_schema=False)
-def login_with_link(token: str, request: Request, here: Here, _: Public) -> RedirectResponse:
+def login_with_link(
+    token: str, request: Request, here: Here, _: Public, next: str = "/"
+) -> RedirectResponse:
     """Turn a link into a cookie."""
     session = here.sessions.use_link(token, clock.now_us())
     if session is None:
         return RedirectResponse("/login?problem=link", 303)
-    return _logged_in(here, request, session.tenant, session.key_id, "/")
+    return _logged_in(here, request, session.tenant, session.key_id, _local(next))
 
 
 @router.post("/login", include_in_schema=False)
 async def login_with_key(request: Request, here: Here, _: Public) -> RedirectResponse:
     """Turn a typed key into a cookie."""
+    _refuse_other_sites(request)
     form = parse_qs((await request.body()).decode("utf-8", "replace"))
-    wanted = form.get("next", ["/"])[0]
-    target = wanted if wanted.startswith("/") and not wanted.startswith(("//", "/\\")) else "/"
+    target = _local(form.get("next", ["/"])[0])
+    key = form.get("key", [""])[0].strip()
     try:
-        who = here.app.access.authenticate(form.get("key", [""])[0].strip(), clock.now_us())
+        who = await run_in_threadpool(here.app.access.authenticate, key, clock.now_us())
     except Unauthenticated:
         return RedirectResponse(f"/login?problem=key&next={quote(target)}", 303)
     return _logged_in(here, request, who.tenant, who.key_id, target)
 
 
 @router.post("/logout", include_in_schema=False)
-def logout(_: Public) -> RedirectResponse:
+def logout(request: Request, _: Public) -> RedirectResponse:
     """Forget the cookie."""
+    _refuse_other_sites(request)
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE)
     return response
+
+
+def _local(path: str) -> str:
+    """A path on this host; anything else that a link or form may hold leads to the overview."""
+    plain = path.isprintable() and path.isascii() and "\\" not in path
+    return path if plain and path.startswith("/") and not path.startswith("//") else "/"
+
+
+def _refuse_other_sites(request: Request) -> None:
+    """Nobody is logged in or out by a foreign page; programs, which say no origin, may."""
+    says = "origin" in request.headers or "sec-fetch-site" in request.headers
+    if says and not from_our_pages(request):
+        raise Forbidden("this form comes from another site", code="cross_site")
 
 
 def _logged_in(

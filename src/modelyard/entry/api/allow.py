@@ -48,8 +48,8 @@ def principal_of(request: Request) -> Principal:
             "no key and no login",
             hint="bring a key as `Authorization: Bearer my_…`; for the pages run `modelyard open`",
         )
-    if request.method not in _SAFE:
-        _same_origin(request)
+    if request.method not in _SAFE and not from_our_pages(request):
+        raise Forbidden("this request comes from another site", code="cross_site")
     return here.app.access.principal(session.tenant, session.key_id, clock.now_us())
 
 
@@ -59,14 +59,13 @@ def bearer(request: Request) -> str:
     return text.strip() if scheme.lower() == "bearer" else ""
 
 
-def _same_origin(request: Request) -> None:
-    """A browser sends the cookie for any page's form; only our own pages may use it."""
+def from_our_pages(request: Request) -> bool:
+    """A browser sends the cookie with any page's form; only our own pages may use it."""
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
-    ours = urlsplit(str(request.base_url)).netloc
-    foreign = origin is not None and urlsplit(origin).netloc != ours
-    if foreign or site not in (None, "same-origin", "none") or (site is None and origin is None):
-        raise Forbidden("this request comes from another site", code="cross_site")
+    if origin is not None and urlsplit(origin).netloc != request.url.netloc:
+        return False
+    return origin is not None if site is None else site in ("same-origin", "none")
 
 
 def _internal(request: Request, here: Context) -> Principal:

@@ -4,7 +4,6 @@ import logging
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -26,6 +25,8 @@ STATUS: dict[type[errors.ModelyardError], int] = {
     errors.TimedOut: 504,
 }
 
+_PLAIN: dict[int, type[errors.ModelyardError]] = {400: errors.Invalid, 413: errors.TooLarge}
+
 log = logging.getLogger(__name__)
 
 
@@ -45,33 +46,42 @@ def respond(error: errors.ModelyardError) -> JSONResponse:
     return JSONResponse(error_body(error), STATUS.get(type(error), 500), headers)
 
 
+def unexpected(path: str, error: Exception) -> JSONResponse:
+    """The answer to a mistake of ours: a number to find it by, and no more."""
+    number = ids.short_id()
+    log.error("error %s at %s", number, path, exc_info=error)
+    message = f"something is wrong on our side (error {number})"
+    hint = "the log of the control process has the details under this number"
+    body = {"code": "internal", "kind": "error", "message": message, "hint": hint}
+    return JSONResponse({"error": body}, 500)
+
+
 def install(api: FastAPI) -> None:
     """Make every error of the application answer in the one form."""
 
     @api.exception_handler(errors.ModelyardError)
-    def ours(_: Request, error: errors.ModelyardError) -> JSONResponse:
+    async def ours(_: Request, error: errors.ModelyardError) -> JSONResponse:
         return respond(error)
 
     @api.exception_handler(RequestValidationError)
-    def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        lines = [
-            f"{'.'.join(map(str, detail['loc'][1:]))}: {detail['msg']}"
-            for detail in jsonable_encoder(error.errors())
-        ]
-        return respond(errors.Invalid("; ".join(lines), hint="see /docs for what it takes"))
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        lines = [_line(detail) for detail in error.errors()]
+        return respond(
+            errors.Invalid("; ".join(lines), hint="/api/openapi.json says what it takes")
+        )
 
     @api.exception_handler(HTTPException)
-    def plain(request: Request, error: HTTPException) -> JSONResponse:
+    async def plain(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 404:
             return respond(errors.NotFound(f"no such address: {request.url.path}"))
+        kind = _PLAIN.get(error.status_code)
+        if kind is not None:
+            return respond(kind(str(error.detail)))
         body = {"code": "http", "kind": "error", "message": str(error.detail), "hint": ""}
-        return JSONResponse({"error": body}, error.status_code)
+        return JSONResponse({"error": body}, error.status_code, error.headers)
 
-    @api.exception_handler(Exception)
-    def unexpected(request: Request, error: Exception) -> JSONResponse:
-        number = ids.short_id()
-        log.error("error %s at %s", number, request.url.path, exc_info=error)
-        message = f"something is wrong on our side (error {number})"
-        hint = "the log of the control process has the details under this number"
-        body = {"code": "internal", "kind": "error", "message": message, "hint": hint}
-        return JSONResponse({"error": body}, 500)
+
+def _line(detail: Any) -> str:
+    place = ".".join(map(str, detail["loc"][1:]))
+    text = f"{place}: {detail['msg']}" if place else str(detail["msg"])
+    return text.encode("utf-8", "replace").decode()

@@ -1,17 +1,18 @@
 """`/api/chat`: the pages' way to the gateway, as the person who is logged in.
 
-A page may only speak to its own origin, and a browser should hold no key. So this process keeps a
-key per person for its lifetime and relays the bytes of the answer as they come.
+A page may only speak to its own origin, and a browser should hold no key. So this process relays
+the bytes of the answer as they come, under a key of its own for that person.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import Annotated
 
 import httpx
-from fastapi import APIRouter, Body, Depends
-from fastapi.responses import StreamingResponse
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response, StreamingResponse
+from starlette.requests import ClientDisconnect
 
 from modelyard.domain.access import Principal
 from modelyard.entry.api.allow import allow
@@ -23,59 +24,22 @@ router = APIRouter(prefix="/api", tags=["chat"])
 Here = Annotated[Context, Depends(context)]
 Caller = Annotated[Principal, Depends(allow("inference.call"))]
 
-KEY_US = 30 * 24 * 3600 * 1_000_000
-FRESH_KEY_S = 3.0
-"""How long the gateways may take to learn a key that was just made."""
+LEARN_S = 3.0
+"""How long gateways may take at most to learn of a key that was just made."""
+_TIMEOUT = httpx.Timeout(600.0, connect=5.0)
+_SENT = ("x-modelyard-session",)
 _PASSED = ("content-type", "x-request-id", "x-modelyard-revision", "x-modelyard-error-source")
 
 
-class PageKeys:
-    """The keys that chats of the pages use: one per person, made when first needed."""
-
-    def __init__(self) -> None:
-        self._keys: dict[tuple[str, str], str] = {}
-        self._lock = asyncio.Lock()
-
-    async def of(self, here: Context, who: Principal) -> str:
-        """The key's text."""
-        async with self._lock:
-            place = (who.tenant, who.key_id)
-            if place not in self._keys:
-                self._keys[place] = await run_in_threadpool(_make_key, here, who)
-            return self._keys[place]
-
-
-def _make_key(here: Context, who: Principal) -> str:
-    """A fresh key; those that a former process made for this login are revoked."""
-    access, now_us = here.app.access, clock.now_us()
-    label = f"chat page, login {who.key_id}"
-    for known in access.keys(who.tenant):
-        if known["label"] == label and not known["revoked_at_us"]:
-            access.revoke(who.tenant, known["id"], "chat page", now_us)
-    _, text = access.create_key(
-        who.tenant,
-        team=who.team,
-        person=who.person or who.name,
-        client="chat page",
-        services=who.services,
-        label=label,
-        expires_at_us=now_us + KEY_US,
-        actor=who.name,
-        now_us=now_us,
-    )
-    return text
-
-
-_keys = PageKeys()
-
-
-@router.post("/chat")
-async def chat(body: Annotated[dict[str, Any], Body()], here: Here, who: Caller) -> Any:
-    """A chat completion through the gateway; the body is OpenAI's."""
-    key = await _keys.of(here, who)
-    client = httpx.AsyncClient(timeout=httpx.Timeout(600.0, connect=5.0))
+@router.post("/chat", response_class=Response)
+async def chat(request: Request, here: Here, who: Caller) -> Response:
+    """A chat completion through the gateway; the body is OpenAI's, and so is the answer."""
+    body = await request.body()
+    key = await here.page_keys.of(who)
+    client = _client(here.gateway_url)
+    sending = asyncio.ensure_future(_send(client, here, body, _headers(request, key)))
     try:
-        answer = await _send(client, here, body, key)
+        answer = await _unless_gone(request, sending)
     except BaseException:
         await client.aclose()
         raise
@@ -83,16 +47,26 @@ async def chat(body: Annotated[dict[str, Any], Body()], here: Here, who: Caller)
     return StreamingResponse(_relay(client, answer), answer.status_code, headers)
 
 
+def _client(gateway_url: str) -> httpx.AsyncClient:
+    """To our own gateway and nowhere else: no proxy, no `.netrc`. The certificate authorities,
+    which take long to load, only where there is TLS."""
+    verify = ssl.create_default_context() if gateway_url.startswith("https:") else False
+    return httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False, verify=verify)
+
+
+def _headers(request: Request, key: str) -> dict[str, str]:
+    headers = {name: request.headers[name] for name in _SENT if name in request.headers}
+    return {**headers, "authorization": f"Bearer {key}", "content-type": "application/json"}
+
+
 async def _send(
-    client: httpx.AsyncClient, here: Context, body: dict[str, Any], key: str
+    client: httpx.AsyncClient, here: Context, body: bytes, headers: Mapping[str, str]
 ) -> httpx.Response:
     """A key just made may still be unknown to the gateway: 401 is tried again for a moment."""
-    deadline_s = clock.monotonic_s() + FRESH_KEY_S
+    deadline_s = clock.monotonic_s() + LEARN_S
     url = f"{here.gateway_url}/v1/chat/completions"
     while True:
-        request = client.build_request(
-            "POST", url, json=body, headers={"authorization": f"Bearer {key}"}
-        )
+        request = client.build_request("POST", url, content=body, headers=headers)
         try:
             answer = await client.send(request, stream=True)
         except httpx.HTTPError as error:
@@ -100,7 +74,22 @@ async def _send(
         if answer.status_code != 401 or clock.monotonic_s() > deadline_s:
             return answer
         await answer.aclose()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.2)
+
+
+async def _unless_gone(request: Request, sending: asyncio.Task[httpx.Response]) -> httpx.Response:
+    """The answer's head. When the browser goes away before it comes, sending is cancelled, and
+    with it the work upstream."""
+    gone = asyncio.ensure_future(request.receive())  # the body is read: only a farewell can come
+    try:
+        await asyncio.wait([sending, gone], return_when=asyncio.FIRST_COMPLETED)
+        if not sending.done():
+            raise ClientDisconnect
+        return sending.result()
+    finally:
+        for task in (gone, sending):
+            task.cancel()
+        await asyncio.gather(gone, sending, return_exceptions=True)
 
 
 async def _relay(client: httpx.AsyncClient, answer: httpx.Response) -> AsyncIterator[bytes]:

@@ -1,6 +1,5 @@
 """`/internal/*`: what the gateway processes ask for and bring. Never for users."""
 
-import asyncio
 from typing import Annotated, Any
 
 import msgspec
@@ -12,14 +11,12 @@ from modelyard.domain.access import Principal
 from modelyard.entry.api.allow import allow
 from modelyard.entry.api.context import Context, context
 from modelyard.errors import Invalid
-from modelyard.lib import clock
 from modelyard.ports.records import Batch
 
 router = APIRouter(prefix="/internal", include_in_schema=False)
 Here = Annotated[Context, Depends(context)]
 Process = Annotated[Principal, Depends(allow("internal"))]
 
-POLL_S = 0.03
 MAX_WAIT_S = 60.0
 
 
@@ -34,14 +31,10 @@ async def snapshot(
     here: Here, _: Process, since: int = -1, epoch: str = "", wait_s: float = 0.0
 ) -> Response:
     """The snapshot once it is not the one the caller has; 204 when none came in time."""
-    deadline_s = clock.monotonic_s() + min(wait_s, MAX_WAIT_S)
-    while True:
-        current = await run_in_threadpool(here.app.snapshots.current, clock.now_us())
-        if (current.epoch, current.generation) != (epoch, since):
-            return Response(snapshots.encode(current), media_type="application/json")
-        if clock.monotonic_s() >= deadline_s or here.stopping.is_set():
-            return Response(status_code=204)
-        await asyncio.sleep(POLL_S)
+    newer = await here.app.snapshots.newer(epoch, since, min(wait_s, MAX_WAIT_S))
+    if newer is None:
+        return Response(status_code=204)
+    return Response(snapshots.encode(newer), media_type="application/json")
 
 
 @router.post("/records")

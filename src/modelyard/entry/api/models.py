@@ -1,30 +1,24 @@
 """`/api/models` and `/api/blobs`."""
 
-import asyncio
-import queue
-import shutil
-from collections.abc import Coroutine, Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
-from starlette.concurrency import run_in_threadpool
 
 from modelyard.domain.access import Principal
+from modelyard.entry.api import uploads
 from modelyard.entry.api.allow import allow
 from modelyard.entry.api.context import Context, context
-from modelyard.errors import Invalid, NotFound, TooLarge, Unavailable
+from modelyard.errors import Invalid, NotFound
 from modelyard.lib import clock
 from modelyard.lib.digests import is_digest
-from modelyard.ports.blobs import Blob
 
 router = APIRouter(prefix="/api", tags=["models"])
 Here = Annotated[Context, Depends(context)]
 Reader = Annotated[Principal, Depends(allow("models.read"))]
 Writer = Annotated[Principal, Depends(allow("models.write"))]
 
-_QUEUE_CHUNKS = 32
 _ANY = -1
 
 
@@ -53,9 +47,10 @@ class AliasMove(BaseModel):
 
 
 class Digests(BaseModel):
-    """Digests to look for."""
+    """Digests to look for. With their sizes, what cannot fit is refused before it is sent."""
 
     digests: list[str] = Field(max_length=10_000)
+    sizes: dict[str, Annotated[int, Field(ge=0)]] = {}
 
 
 @router.get("/models")
@@ -111,8 +106,10 @@ def remove_alias(name: str, alias: str, here: Here, who: Writer) -> dict[str, An
 
 @router.post("/blobs/missing")
 def missing(body: Digests, here: Here, _: Writer) -> dict[str, Any]:
-    """Which of these are not here yet."""
-    return {"missing": here.app.registry.missing(body.digests)}
+    """Which of these are not here yet, after checking that there is room for them."""
+    absent = here.app.registry.missing(body.digests)
+    uploads.check_room(here, [body.sizes.get(digest, 0) for digest in set(absent)])
+    return {"missing": absent}
 
 
 @router.put("/blobs/{digest}")
@@ -120,68 +117,9 @@ async def put_blob(digest: str, request: Request, here: Here, _: Writer) -> dict
     """Upload one blob; the body is its content."""
     if not is_digest(digest):
         raise Invalid(f"{digest!r} is no digest; it looks like sha256:<64 hex>")
-    _check_room(request, here)
-    chunks: queue.Queue[bytes | None] = queue.Queue(_QUEUE_CHUNKS)
-    limit = here.app.settings.control.max_blob_bytes
-    writing = run_in_threadpool(here.app.blobs.put, _drain(chunks, limit), digest)
-    return await _upload(request, chunks, writing)
-
-
-def _check_room(request: Request, here: Context) -> None:
-    """Refuse what cannot fit before a byte of it is written."""
-    size = int(request.headers.get("content-length") or 0)
-    limit = here.app.settings.control.max_blob_bytes
-    if size > limit:
-        raise TooLarge(f"{size:,} bytes; at most {limit:,}", hint="control.max_blob_bytes")
-    free = shutil.disk_usage(here.app.folder.blobs).free
-    if size > free:
-        raise Unavailable(
-            f"the disk is full: the file has {size:,} bytes and {free:,} are free",
-            hint="free space in the data folder and push again",
-            code="disk_full",
-        )
-
-
-def _drain(chunks: "queue.Queue[bytes | None]", limit: int) -> Iterator[bytes]:
-    size = 0
-    while (chunk := chunks.get()) is not None:
-        if not chunk:
-            raise Unavailable("the upload broke off", hint="push again; what arrived is kept")
-        size += len(chunk)
-        if size > limit:
-            raise TooLarge(f"more than {limit:,} bytes", hint="control.max_blob_bytes")
-        yield chunk
-
-
-async def _upload(
-    request: Request, chunks: "queue.Queue[bytes | None]", writing: Coroutine[Any, Any, Blob]
-) -> dict[str, Any]:
-    """Feed the writing thread; when it fails, the rest of the body is not waited for."""
-    task = asyncio.ensure_future(writing)
-    last: bytes | None = b""
-    try:
-        async for chunk in request.stream():
-            if chunk and not await _feed(chunks, chunk, task):
-                break
-        else:
-            last = None
-    finally:
-        await _feed(chunks, last, task)
-    blob = await task
+    uploads.check_room(here, [int(request.headers.get("content-length") or 0)])
+    blob = await uploads.receive(here, request.stream(), digest)
     return {"digest": blob.digest, "size_bytes": blob.size_bytes}
-
-
-async def _feed(
-    chunks: "queue.Queue[bytes | None]", chunk: bytes | None, task: asyncio.Task[Blob]
-) -> bool:
-    while not task.done():
-        try:
-            chunks.put_nowait(chunk)
-        except queue.Full:
-            await asyncio.sleep(0.002)
-            continue
-        return True
-    return False
 
 
 @router.get("/blobs/{digest}")

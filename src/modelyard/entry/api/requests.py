@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 
 from modelyard.domain.access import Principal
+from modelyard.domain.records import Outcome
 from modelyard.entry.api.allow import allow
 from modelyard.entry.api.context import Context, context
 from modelyard.lib import clock
@@ -19,6 +20,7 @@ Watcher = Annotated[Principal, Depends(allow("services.read"))]
 
 HOUR_US = 3600 * 1_000_000
 HEARTBEAT_S = 5.0
+FAILED = (Outcome.FAILED.value, Outcome.GATEWAY_LOST.value)
 _NOT_FILTERS = ("limit", "before_id", "group_by", "bucket_us")
 
 
@@ -39,25 +41,26 @@ def one_request(request_id: str, here: Here, who: Reader) -> dict[str, Any]:
 
 
 @router.get("/live")
-async def live(request: Request, here: Here, who: Reader) -> StreamingResponse:
-    """Server-sent events: one `request` per new record."""
-    events = _live(request, here, who.tenant)
-    return StreamingResponse(events, media_type="text/event-stream")
+async def live(here: Here, who: Reader) -> StreamingResponse:
+    """Server-sent events: one `request` per new record; `lost` says how many rows a listener has
+    missed so far because it read too slowly."""
+    headers = {"x-accel-buffering": "no"}
+    events = _events(here, who.tenant)
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
-async def _live(request: Request, here: Context, tenant: str) -> AsyncIterator[bytes]:
+async def _events(here: Context, tenant: str) -> AsyncIterator[bytes]:
+    """Ends when the process does; cancelled when the listener has gone."""
     with here.app.insight.listen(tenant) as listener:
         yield b": connected\n\n"
         told = 0
-        while not here.stopping.is_set() and not await request.is_disconnected():
-            async for row in listener.rows(HEARTBEAT_S):
-                yield b"event: request\ndata: " + msgspec.json.encode(row) + b"\n\n"
-                if here.stopping.is_set():
-                    return
+        while not here.stopping.is_set():
+            rows = await listener.take(HEARTBEAT_S)
+            pieces = [b"event: request\ndata: %b\n\n" % msgspec.json.encode(row) for row in rows]
             if listener.lost > told:
                 told = listener.lost
-                yield b'event: lost\ndata: {"rows": %d}\n\n' % told
-            yield b": still here\n\n"
+                pieces.append(b'event: lost\ndata: {"rows": %d}\n\n' % told)
+            yield b"".join(pieces) or b": still here\n\n"
 
 
 @router.get("/metrics/requests")
@@ -83,7 +86,7 @@ def overview_of(here: Context, tenant: str) -> dict[str, Any]:
         row["group"]: row for row in insight.aggregate(tenant, {"since_us": since_us}, "service")
     }
     total = insight.aggregate(tenant, {"since_us": since_us})
-    failures = insight.requests(tenant, {"since_us": since_us, "outcome": "failed"}, 5)
+    failures = insight.requests(tenant, {"since_us": since_us, "outcome": FAILED}, 5)
     services = here.app.services.list(tenant)
     return {
         "services": [

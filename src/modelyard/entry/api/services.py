@@ -9,7 +9,8 @@ from modelyard.domain import services as documents
 from modelyard.domain.access import Principal
 from modelyard.entry.api.allow import allow
 from modelyard.entry.api.context import Context, context
-from modelyard.errors import NotFound
+from modelyard.errors import Invalid, NotFound, Unavailable
+from modelyard.ports.engine import ResolvedModel
 
 router = APIRouter(prefix="/api", tags=["services"])
 Here = Annotated[Context, Depends(context)]
@@ -24,7 +25,7 @@ MAX_LOG_LINES = 2000
 def apply(document: Annotated[dict[str, Any], Body()], here: Here, who: Writer) -> dict[str, Any]:
     """Store a service document. What cannot work is refused now, not later in a status."""
     spec = documents.parse(document).spec
-    model = here.app.registry.resolve(who.tenant, spec.model) if spec.model else None
+    model = _resolved(here, who.tenant, spec.model) if spec.model else None
     composition.engine(spec.engine.name).plan(model, spec.engine.model_dump(exclude={"name"}))
     return here.app.services.apply(who.tenant, document, who.name)._asdict()
 
@@ -39,7 +40,7 @@ def services(here: Here, who: Reader) -> dict[str, Any]:
 def service(name: str, here: Here, who: Reader) -> dict[str, Any]:
     """One service: its document and status, with what its replicas hold now."""
     found = here.app.services.get(who.tenant, name)
-    return {**found, "status": _with_memory(here, found["status"])}
+    return {**found, "status": with_memory(here, found["status"])}
 
 
 @router.delete("/services/{name}")
@@ -58,9 +59,20 @@ def logs(name: str, replica: str, here: Here, who: LogReader, lines: int = 200) 
     return {"lines": list(here.target.logs(replica, min(max(1, lines), MAX_LOG_LINES)))}
 
 
-def _with_memory(here: Context, status: dict[str, Any] | None) -> dict[str, Any] | None:
+def _resolved(here: Context, tenant: str, reference: str) -> ResolvedModel:
+    try:
+        return here.app.registry.resolve(tenant, reference)
+    except NotFound as error:  # the document is what is wrong, not the address
+        raise Invalid(f"spec.model: {error.message}", hint=error.hint) from None
+
+
+def with_memory(here: Context, status: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The status with the memory that each replica holds now."""
     if not status or not status["replicas"]:
         return status
-    memory = {state.id: state.memory_bytes for state in here.target.replicas()}
+    try:
+        memory = {state.id: state.memory_bytes for state in here.target.replicas()}
+    except Unavailable:
+        return status  # what is stored is worth more than an error about this detail
     replicas = [{**one, "memory_bytes": memory.get(one["id"], 0)} for one in status["replicas"]]
     return {**status, "replicas": replicas}

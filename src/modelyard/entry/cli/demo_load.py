@@ -32,6 +32,7 @@ class Load:
         self.answers: list[Answer] = []
         self.unanswered: list[str] = []
         self.asked_again = 0
+        self.last_failure = ""
 
     def run(self, strike: Callable[[], None], recovered: Callable[[], bool]) -> None:
         """`strike` once answers come; go on until `recovered`. Raises TimedOut."""
@@ -50,7 +51,11 @@ class Load:
         deadline_s = monotonic_s() + RECOVER_S
         while not recovered() or len(self.answers) < LEAST_ASKED:
             if monotonic_s() > deadline_s:
-                raise TimedOut(f"the killed replica is not back after {RECOVER_S:g} s")
+                raise TimedOut(
+                    f"after {RECOVER_S:g} s the killed replica is "
+                    f"{'back' if recovered() else 'not back'} and {len(self.answers)} questions "
+                    f"are answered; the last failure: {self.last_failure or 'none'}"
+                )
             time.sleep(0.1)
 
     def _caller(self) -> None:
@@ -67,8 +72,9 @@ class Load:
         for _ in range(TRIES):
             try:
                 answer = demand(talk.ask([{"role": "user", "content": question}]))
-            except ModelyardError:
+            except ModelyardError as error:
                 self.asked_again += 1
+                self.last_failure = error.message
                 continue
             self.answers.append(answer)
             if len(self.answers) >= CALLERS:

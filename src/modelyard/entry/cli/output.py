@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from modelyard.entry.cli.formats import one_line, printable
+from modelyard.lib.clock import monotonic_s
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+PLAIN_PROGRESS_S = 2.0
 FORMATS = ("table", "json", "yaml")
 GOOD = {"ready", "completed", "cached", "ok", "admin", "active"}
 BAD = {"failed", "invalid", "gateway_lost", "revoked", "expired"}
@@ -161,13 +163,14 @@ def _once_each(first: str, write: Callable[[str], None]) -> Callable[[str], None
 
 
 def _plain_transfer(write: Callable[[str], None]) -> Callable[[str, int, int], None]:
-    shown: dict[str, int] = {}
+    """A line every few seconds: short transfers stay silent."""
+    shown_s = monotonic_s()
 
     def on_progress(file: str, done: int, total: int) -> None:
-        quarter = 4 * done // total if total else 4
-        if quarter > shown.get(file, 0):
-            shown[file] = quarter
-            write(f"{file} {quarter * 25} %")
+        nonlocal shown_s
+        if monotonic_s() - shown_s >= PLAIN_PROGRESS_S:
+            shown_s = monotonic_s()
+            write(f"{file} {100 * done // max(total, 1)} %")
 
     return on_progress
 

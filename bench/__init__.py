@@ -1,0 +1,1 @@
+"""Figures of Modelyard beside its peers; see docs/benchmarks.md."""
