@@ -19,6 +19,8 @@ from modelyard.settings import Settings, from_json
 
 DRAIN_S = 10.0
 
+log = logging.getLogger(__name__)
+
 
 def main() -> None:
     """Serve until SIGTERM, then finish what is open and ship the last records."""
@@ -61,7 +63,7 @@ async def _serve(settings: Settings, listener: socket.socket, index: int, contro
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await stop.wait()
+    failed = await _until(stop, tasks)
     accepting.close()
     await _drain(gateway, server)
     for task in tasks:
@@ -70,6 +72,23 @@ async def _serve(settings: Settings, listener: socket.socket, index: int, contro
     with contextlib.suppress(Exception):  # what cannot be shipped stays in the spool
         await asyncio.wait_for(shipper.ship(), 2.0)
     gateway.recorder.close()
+    if failed:
+        raise SystemExit(1)
+
+
+async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> bool:
+    """Wait for the signal; True when a task that never ends has ended before.
+
+    A gateway that lives on without its snapshot feed or recorder would be worse than one that is
+    started anew.
+    """
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    ended = [task for task in tasks if task.done()]
+    for task in ended:
+        log.error("the gateway process starts anew", exc_info=task.exception())
+    return bool(ended)
 
 
 async def _watch_limits(server: Server) -> None:

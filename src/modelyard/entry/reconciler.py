@@ -16,6 +16,7 @@ from modelyard.lib import clock, lifeline
 from modelyard.lib.channel import Channel
 from modelyard.lib.fetch import fetch
 from modelyard.ports.engine import LaunchSpec
+from modelyard.ports.meta import newest
 from modelyard.settings import from_json
 
 POLL_S = 0.25
@@ -42,7 +43,7 @@ def main() -> None:
         probe=Prober(),
         secret=app.folder.secret("engines"),
     )
-    since = 0
+    since = newest(app.meta)
     while True:
         try:
             commits = app.meta.watch(since, POLL_S)

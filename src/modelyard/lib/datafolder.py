@@ -1,5 +1,6 @@
 """The one folder that holds all state, its secrets, and the lock that one `up` holds on it."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -60,10 +61,15 @@ class DataFolder:
         return file
 
     def secret(self, name: str) -> bytes:
-        """32 random bytes kept under `name`, made on first use, mode 0600."""
+        """32 random bytes kept under `name`, made on first use, mode 0600; the same for all
+        processes, also for those that use it first at the same moment."""
         path = self._secrets / name
         if not path.exists():
-            write_private(path, secrets.token_hex(32))
+            mine = path.with_name(f".{name}.{secrets.token_hex(8)}")
+            write_private(mine, secrets.token_hex(32))
+            with contextlib.suppress(FileExistsError):  # somebody was faster: theirs counts
+                path.hardlink_to(mine)
+            mine.unlink()
         return bytes.fromhex(path.read_text().strip())
 
     def pepper(self) -> bytes:
