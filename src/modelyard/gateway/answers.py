@@ -1,5 +1,6 @@
 """The three ways an upstream's answer becomes the client's."""
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -86,7 +87,7 @@ class Whole:
         self.exchange.answer(200, _passed(self._head), body)
 
 
-class _FromStream:
+class _FromStream(ABC):
     """What both ways share that read an event stream: an answer that is no stream."""
 
     streams_upstream = True
@@ -117,11 +118,13 @@ class _FromStream:
         else:
             refuse(self.exchange, head, body)
 
+    @abstractmethod
     def _events(self, data: bytes) -> None:
-        raise NotImplementedError
+        """Take a piece of the stream."""
 
+    @abstractmethod
     def _finish(self, last: bytes) -> None:
-        raise NotImplementedError
+        """The stream is over."""
 
 
 class Assembled(_FromStream):

@@ -8,6 +8,7 @@ import asyncio
 from typing import cast
 
 from modelyard import errors
+from modelyard.gateway import own
 from modelyard.gateway.core import Gateway
 from modelyard.gateway.dialects import openai
 from modelyard.gateway.exchange import Exchange
@@ -22,8 +23,6 @@ from modelyard.lib.http import (
     parse_request,
 )
 
-_JSON = b"Content-Type: application/json\r\n"
-_TEXT = b"Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _GATEWAY_ERROR = b"X-Modelyard-Error-Source: gateway\r\n"
 HIGH_WATER_BYTES = 256 * 1024
@@ -178,40 +177,17 @@ class ClientConnection(asyncio.Protocol):
             self._answer_own(head, path)
 
     def _answer_own(self, head: RequestHead, path: bytes) -> None:
-        gateway = self._gateway
-        if head.method not in (b"GET", b"HEAD"):
+        found = own.find(path)
+        if found is None or head.method not in (b"GET", b"HEAD"):
             self._unknown(head, path)
-        elif path == b"/v1/models" or path.startswith(b"/v1/models/"):
-            self._answer_models(head, path)
-        elif path == b"/healthz":
-            self._whole(200, _JSON, b'{"status":"ok"}')
-        elif path == b"/readyz":
-            ready = gateway.catalog.generation >= 0 and not gateway.draining
-            body = b'{"ready":%b}' % (b"true" if ready else b"false")
-            self._whole(200 if ready else 503, _JSON, body)
-        elif path == b"/metrics":
-            self._whole(200, _TEXT, gateway.render_metrics())
-        else:
-            self._unknown(head, path)
-
-    def _answer_models(self, head: RequestHead, path: bytes) -> None:
-        key = self._gateway.authenticate(head.headers)
-        name = path.removeprefix(b"/v1/models").lstrip(b"/").decode("latin-1")
-        if key is None:
-            self._error(
-                401,
-                errors.Unauthenticated("incorrect API key provided", code="invalid_api_key"),
-            )
-        elif not name:
-            self._whole(200, _JSON, self._gateway.models(key))
-        elif self._gateway.catalog.service(key, name) is not None:
-            self._whole(200, _JSON, self._gateway.model(key, name))
-        else:
-            missing = errors.NotFound(
-                f"the model {name[:100]!r} does not exist or this key may not call it",
-                code="model_not_found",
-            )
-            self._error(404, missing)
+            return
+        one, rest = found
+        try:
+            said = own.answer(self._gateway, head.headers, one, rest)
+        except errors.ModelyardError as error:
+            self._error(openai.status_of(error), error)
+            return
+        self._whole(*said)
 
     def _unknown(self, head: RequestHead, path: bytes) -> None:
         what = f"{head.method.decode()} {path[:100].decode('latin-1')}"
@@ -278,7 +254,7 @@ class ClientConnection(asyncio.Protocol):
         self._next()
 
     def _error(self, status: int, error: errors.ModelyardError) -> None:
-        self._whole(status, _JSON + _GATEWAY_ERROR, openai.envelope(error))
+        self._whole(status, own.JSON + _GATEWAY_ERROR, openai.envelope(error))
 
     def _refuse(self, status: int, error: errors.ModelyardError) -> None:
         """After a malformed message nothing behind it can be trusted: answer and close."""

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from modelyard.domain.access import ROLES
-from modelyard.errors import Forbidden, NotFound, Unauthenticated, Unavailable
+from modelyard.errors import Unavailable
+from modelyard.gateway import own
 from modelyard.gateway.body import inspect
+from modelyard.gateway.dialects.openai import PERMISSION
 
 if TYPE_CHECKING:
     from modelyard.gateway.exchange import Exchange
@@ -13,15 +14,9 @@ _MAX_LABEL = 64
 
 
 def authenticate(exchange: "Exchange") -> None:
-    """Find the access key. Never says whether a key exists."""
-    gateway, record = exchange.gateway, exchange.record
-    key = gateway.authenticate(exchange.head.headers)
-    if key is None:
-        raise Unauthenticated(
-            "incorrect API key provided",
-            hint="send `Authorization: Bearer my_…`; `modelyard keys create` makes one",
-            code="invalid_api_key",
-        )
+    """Find the access key."""
+    record = exchange.record
+    key = own.key_of(exchange.gateway, exchange.head.headers)
     exchange.key = key
     record.tenant, record.key_id = key.tenant, key.id
     record.team, record.person = key.team, key.person
@@ -33,13 +28,9 @@ def authenticate(exchange: "Exchange") -> None:
 
 
 def authorise(exchange: "Exchange") -> None:
-    """Its role must hold `inference.call`."""
+    """Its role must hold the permission of the route path."""
     assert exchange.key is not None
-    if "inference.call" not in ROLES.get(exchange.key.role, ()):
-        raise Forbidden(
-            f"key {exchange.key.id} may not call models (role {exchange.key.role!r})",
-            code="permission_denied",
-        )
+    own.require(exchange.key, PERMISSION)
 
 
 def read_body(exchange: "Exchange") -> None:
@@ -56,11 +47,7 @@ def resolve(exchange: "Exchange") -> None:
     name = exchange.seen.model
     service = exchange.gateway.catalog.service(exchange.key, name)
     if service is None:
-        raise NotFound(
-            f"the model {name[:100]!r} does not exist or this key may not call it",
-            hint="GET /v1/models lists what it may",
-            code="model_not_found",
-        )
+        raise own.no_model(name)
     exchange.service = service
     record, revision = exchange.record, service.revision
     record.revision, record.model = revision.id, revision.model

@@ -27,6 +27,10 @@ STATUS: dict[type[errors.ModelyardError], int] = {
 
 _PLAIN: dict[int, type[errors.ModelyardError]] = {400: errors.Invalid, 413: errors.TooLarge}
 
+_NO_OBJECT = errors.Invalid(
+    "the body is not a JSON object", hint="send one with `content-type: application/json`"
+)
+
 log = logging.getLogger(__name__)
 
 
@@ -65,7 +69,10 @@ def install(api: FastAPI) -> None:
 
     @api.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        lines = [_line(detail) for detail in error.errors()]
+        details = error.errors()
+        if any(detail["loc"] == ("body",) for detail in details):
+            return respond(_NO_OBJECT)
+        lines = [_line(detail) for detail in details]
         return respond(
             errors.Invalid("; ".join(lines), hint="/api/openapi.json says what it takes")
         )
@@ -82,6 +89,9 @@ def install(api: FastAPI) -> None:
 
 
 def _line(detail: Any) -> str:
+    if detail["type"] == "json_invalid":
+        reason = detail["ctx"]["error"]
+        return f"the body is not valid JSON at character {detail['loc'][-1]}: {reason}"
     place = ".".join(map(str, detail["loc"][1:]))
     text = f"{place}: {detail['msg']}" if place else str(detail["msg"])
     return text.encode("utf-8", "replace").decode()

@@ -4,6 +4,8 @@ import msgspec
 
 from modelyard import errors
 
+PERMISSION = "inference.call"
+"""What a key must hold for the routes."""
 ROUTES = {b"/v1/chat/completions": "/v1/chat/completions", b"/v1/completions": "/v1/completions"}
 
 _STATUSES: tuple[tuple[type[errors.ModelyardError], int, str], ...] = (
