@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from modelyard.control.leases import Lease
 from modelyard.control.services import KIND, STATUS_KIND, all_of
 from modelyard.domain import services
 from modelyard.domain.snapshot import Endpoint
@@ -49,7 +50,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 class Reconciler:
     """`step` compares and acts once. `resolve` finds a model version, `engine` an adapter;
-    `probe` says what is wrong with outside URLs; `secret` makes the keys of our engines."""
+    `probe` says what is wrong with outside URLs; `secret` makes the keys of our engines. All it
+    writes is written under `lease`, so that one that was replaced writes nothing any more."""
 
     def __init__(
         self,
@@ -60,8 +62,10 @@ class Reconciler:
         engine: Callable[[str], Engine],
         probe: Callable[[LaunchSpec], Mapping[str, str]],
         secret: bytes,
+        lease: Lease,
     ) -> None:
         self._meta = meta
+        self._lease = lease
         self._target = target
         self._resolve = resolve
         self._engine = engine
@@ -139,7 +143,7 @@ class Reconciler:
             reason = f"service {document.key.name} is {after.phase}"
             expected = stored.generation if stored else ABSENT
             change = Change(key, msgspec.to_builtins(after), expected)
-            self._meta.commit([change], ACTOR, reason)
+            self._lease.commit([change], ACTOR, reason)
         return after.revision
 
     def _remove_statuses(self) -> None:
@@ -148,7 +152,7 @@ class Reconciler:
         for status in all_of(self._meta, "*", STATUS_KIND):
             if status.key not in alive:
                 change = Change(status.key, None, status.generation)
-                self._meta.commit([change], ACTOR, f"service {status.key.name} was deleted")
+                self._lease.commit([change], ACTOR, f"service {status.key.name} was deleted")
 
 
 def status_of(

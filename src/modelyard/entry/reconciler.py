@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 from modelyard import app as composition
 from modelyard.adapters.target.channel import ChannelTarget
-from modelyard.control.reconcile import Reconciler
+from modelyard.control.leases import Lease
+from modelyard.control.reconcile import ACTOR, Reconciler
 from modelyard.errors import Conflict, ModelyardError
 from modelyard.lib import clock, lifeline
 from modelyard.lib.channel import Channel
@@ -35,6 +36,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     app = composition.build(from_json(os.environ["MODELYARD_INTERNAL_SETTINGS"]))
     channel = Channel(int(os.environ["MODELYARD_INTERNAL_CHANNEL_FD"]))
+    lease = Lease(app.meta, "reconciler", ACTOR)
+    while not lease.acquire():
+        time.sleep(PAUSE_S)
     reconciler = Reconciler(
         app.meta,
         ChannelTarget(channel),
@@ -42,6 +46,7 @@ def main() -> None:
         engine=composition.engine,
         probe=Prober(),
         secret=app.folder.secret("engines"),
+        lease=lease,
     )
     since = newest(app.meta)
     while True:
@@ -50,8 +55,10 @@ def main() -> None:
             since = commits[-1].generation if commits else since
             reconciler.see(commits)
             reconciler.step()
-        except Conflict:
-            continue  # somebody was faster; the next step sees what is there now
+        except Conflict as error:
+            if error.code == "lease_lost":
+                sys.exit(f"{error.message}: another reconciler has taken over")
+            # somebody was faster; the next step sees what is there now
         except ModelyardError as error:
             log.warning("%s", error)
             time.sleep(PAUSE_S)
