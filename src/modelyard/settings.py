@@ -61,7 +61,7 @@ class GatewaySettings:
     max_attempts: int = 3
     """Tries of one request, all before the first byte."""
     max_connections: int = 10_000
-    """Client connections per process; further ones wait in the accept queue."""
+    """Client connections per process; further ones are closed at once."""
     spool_bytes: int = 256 * 1024 * 1024
     """Disk for records that the control plane has not yet taken, per process. Past it, new
     requests are refused with 503: no request goes unrecorded."""

@@ -47,6 +47,8 @@ def run(settings: Settings, on_ready: Callable[[dict[str, Any]], None]) -> int:
     `on_ready` is called once with `{gateway_url, control_url, pid, data, first_start, admin_key}`
     (the key only at the first start). Raises Conflict when the folder or a port is taken.
     """
+    # Documents hold upstream keys, and a folder that existed before may be open to others.
+    os.umask(0o077)
     folder = DataFolder(settings.data)
     folder.create()
     lock = folder.lock()
