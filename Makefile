@@ -52,6 +52,9 @@ chaos: $(VENV)/.ready
 accuracy: $(VENV)/.ready
 	$(BIN)/python -m bench.accuracy $(ARGS)
 
+screenshots: $(VENV)/.ready
+	SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest tests/browser $(ARGS)
+
 lock: $(VENV)/.ready
 	$(BIN)/pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --output-file requirements.lock requirements.in

@@ -32,6 +32,7 @@ from modelyard.errors import (
 )
 from modelyard.lib import digests
 from modelyard.lib.datafolder import DataFolder
+from modelyard.lib.tls import calling
 
 DEFAULT_URL = "http://127.0.0.1:8081"
 CHUNK_BYTES = 1024 * 1024
@@ -48,13 +49,21 @@ def _silent(_what: str, _done: int, _total: int) -> None:
 class Client:
     """Speaks with one platform. Not for several threads at once."""
 
-    def __init__(self, url: str = DEFAULT_URL, key: str = "", timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        key: str = "",
+        timeout_s: float = 30.0,
+        certificate: str = "",
+    ) -> None:
+        """`certificate` is a PEM file to trust instead of the system's authorities."""
         self.url = url.rstrip("/")
         self._http = httpx.Client(
             base_url=_checked(self.url),
             headers=_authorization(key.strip()),
             timeout=timeout_s,
             trust_env=not is_local(self.url),
+            verify=calling(certificate) or True,
         )
 
     @classmethod
@@ -70,7 +79,8 @@ class Client:
         if not key and run and url == own:
             with contextlib.suppress(OSError):
                 key = folder.admin_key.read_text().strip()
-        return cls(url, key)
+        certificate = str(run.get("control_certificate") or "") if url == own else ""
+        return cls(url, key, certificate=certificate)
 
     def close(self) -> None:
         """Close the connections."""

@@ -15,6 +15,7 @@ from modelyard.gateway.server import Server
 from modelyard.gateway.shared import SharedFile
 from modelyard.lib import lifeline
 from modelyard.lib.datafolder import DataFolder
+from modelyard.lib.tls import calling, listening
 from modelyard.settings import Settings, from_json
 
 DRAIN_S = 10.0
@@ -46,16 +47,19 @@ async def _serve(settings: Settings, listener: socket.socket, index: int, contro
     shared = SharedFile(folder.shared, workers)
     gateway = Gateway(settings.gateway, shared, folder.spool / str(index), index, folder.pepper())
     token = folder.internal_token()
-    feed = SnapshotFeed(control_url, token, folder.snapshot, gateway.swap)
+    trusted = calling(settings.control.tls.certificate)
+    feed = SnapshotFeed(control_url, token, folder.snapshot, gateway.swap, trusted)
     feed.load()
 
     def orphans() -> list[Path]:
         return _orphans(folder.spool, workers) if index == 0 else []
 
-    shipper = Shipper(control_url, token, gateway.recorder, orphans)
+    shipper = Shipper(control_url, token, gateway.recorder, orphans, trusted)
     server = Server(gateway)
     loop = asyncio.get_running_loop()
-    accepting = await loop.create_server(server.connection, sock=listener, backlog=4096)
+    tls = settings.gateway.tls
+    secure = listening(tls.certificate, tls.key, "gateway")
+    accepting = await loop.create_server(server.connection, sock=listener, backlog=4096, ssl=secure)
     tasks = [
         loop.create_task(work)
         for work in (gateway.run(), feed.run(), shipper.run(), _watch_limits(server))

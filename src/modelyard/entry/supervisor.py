@@ -10,8 +10,10 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -29,6 +31,7 @@ from modelyard.lib import clock
 from modelyard.lib.channel import serve
 from modelyard.lib.datafolder import DataFolder, write_private
 from modelyard.lib.fetch import fetch
+from modelyard.lib.tls import calling, listening
 from modelyard.ports.meta import Change
 from modelyard.settings import Settings, to_json
 
@@ -49,6 +52,8 @@ def run(settings: Settings, on_ready: Callable[[dict[str, Any]], None]) -> int:
     """
     # Documents hold upstream keys, and a folder that existed before may be open to others.
     os.umask(0o077)
+    for where, tls in (("gateway", settings.gateway.tls), ("control", settings.control.tls)):
+        listening(tls.certificate, tls.key, where)
     folder = DataFolder(settings.data)
     folder.create()
     lock = folder.lock()
@@ -143,19 +148,26 @@ class Supervisor:
         self._stopping.set()
 
     def _write_run(self, gateway_url: str, control_url: str) -> dict[str, Any]:
+        certificate = self._settings.control.tls.certificate
         known = {
             "gateway_url": gateway_url,
             "control_url": control_url,
             "pid": os.getpid(),
             "data": str(self._folder.root),
+            "control_certificate": str(Path(certificate).resolve()) if certificate else "",
         }
         write_private(self._folder.run, json.dumps(known))
         return known
 
     async def _await_ready(self, gateway_url: str, control_url: str) -> None:
         deadline_s = clock.monotonic_s() + READY_S
-        for url in (f"{control_url}/healthz", f"{gateway_url}/healthz"):
-            while not await _answers(url):
+        settings = self._settings
+        for url, tls in (
+            (f"{control_url}/healthz", settings.control.tls),
+            (f"{gateway_url}/healthz", settings.gateway.tls),
+        ):
+            trusted = calling(tls.certificate)
+            while not await _answers(url, trusted):
                 if self._stopping.is_set():
                     return
                 if clock.monotonic_s() > deadline_s:
@@ -306,8 +318,8 @@ def _url(listener: socket.socket, secure: bool) -> str:
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-async def _answers(url: str) -> bool:
+async def _answers(url: str, tls: ssl.SSLContext | None) -> bool:
     try:
-        return (await fetch(url, token="", timeout_s=2.0)).status == 200
+        return (await fetch(url, token="", timeout_s=2.0, tls=tls)).status == 200
     except ModelyardError:
         return False

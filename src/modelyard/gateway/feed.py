@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +33,9 @@ class SnapshotFeed:
         token: str,
         file: Path,
         swap: Callable[[snapshots.Snapshot], None],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
         self._url = control_url
         self._token = token
         self._file = file
@@ -64,6 +67,7 @@ class SnapshotFeed:
             f"&wait_s={WAIT_S:g}",
             token=self._token,
             timeout_s=WAIT_S + 10,
+            tls=self._tls,
         )
         if answer.status == 200:
             snapshot = snapshots.decode(answer.body)
@@ -93,8 +97,14 @@ class Shipper:
     """
 
     def __init__(
-        self, control_url: str, token: str, recorder: Recorder, orphans: Callable[[], list[Path]]
+        self,
+        control_url: str,
+        token: str,
+        recorder: Recorder,
+        orphans: Callable[[], list[Path]],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self._tls = tls
         self._url = control_url
         self._token = token
         self._recorder = recorder
@@ -134,7 +144,10 @@ class Shipper:
 
     async def _ask(self, source: str) -> int:
         answer = await fetch(
-            f"{self._url}/internal/records/{source}", token=self._token, timeout_s=10
+            f"{self._url}/internal/records/{source}",
+            token=self._token,
+            timeout_s=10,
+            tls=self._tls,
         )
         if answer.status != 200:
             raise OSError(f"the control plane answered {answer.status}")
@@ -149,6 +162,7 @@ class Shipper:
             timeout_s=30,
             method="POST",
             body=body,
+            tls=self._tls,
         )
         if answer.status != 200:
             raise OSError(f"the control plane answered {answer.status}: {answer.body[:200]!r}")

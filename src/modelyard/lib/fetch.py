@@ -24,9 +24,18 @@ class Answer(NamedTuple):
 
 
 async def fetch(
-    url: str, *, token: str, timeout_s: float, method: str = "GET", body: bytes = b""
+    url: str,
+    *,
+    token: str,
+    timeout_s: float,
+    method: str = "GET",
+    body: bytes = b"",
+    tls: ssl.SSLContext | None = None,
 ) -> Answer:
-    """One request. Raises Unavailable when the peer cannot be reached or breaks off, TimedOut."""
+    """One request; `tls` says whom to trust, without it the system's authorities are.
+
+    Raises Unavailable when the peer cannot be reached or breaks off, TimedOut.
+    """
     parts = urlsplit(url)
     secure = parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
@@ -36,7 +45,7 @@ async def fetch(
         f"Authorization: Bearer {token}\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
-    context = ssl.create_default_context() if secure else None
+    context = (tls or ssl.create_default_context()) if secure else None
     try:
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(

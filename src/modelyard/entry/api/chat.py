@@ -5,7 +5,6 @@ the bytes of the answer as they come, under a key of its own for that person.
 """
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from modelyard.entry.api.allow import allow
 from modelyard.entry.api.context import Context, context
 from modelyard.errors import Unavailable
 from modelyard.lib import clock
+from modelyard.lib.tls import calling
 
 router = APIRouter(prefix="/api", tags=["chat"])
 Here = Annotated[Context, Depends(context)]
@@ -36,7 +36,7 @@ async def chat(request: Request, here: Here, who: Caller) -> Response:
     """A chat completion through the gateway; the body is OpenAI's, and so is the answer."""
     body = await request.body()
     key = await here.page_keys.of(who)
-    client = _client(here.gateway_url)
+    client = _client(here)
     sending = asyncio.ensure_future(_send(client, here, body, _headers(request, key)))
     try:
         answer = await _unless_gone(request, sending)
@@ -47,11 +47,10 @@ async def chat(request: Request, here: Here, who: Caller) -> Response:
     return StreamingResponse(_relay(client, answer), answer.status_code, headers)
 
 
-def _client(gateway_url: str) -> httpx.AsyncClient:
-    """To our own gateway and nowhere else: no proxy, no `.netrc`. The certificate authorities,
-    which take long to load, only where there is TLS."""
-    verify = ssl.create_default_context() if gateway_url.startswith("https:") else False
-    return httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False, verify=verify)
+def _client(here: Context) -> httpx.AsyncClient:
+    """To our own gateway and nowhere else: no proxy, no `.netrc`, no certificate but its own."""
+    trusted = calling(here.app.settings.gateway.tls.certificate)
+    return httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False, verify=trusted or False)
 
 
 def _headers(request: Request, key: str) -> dict[str, str]:

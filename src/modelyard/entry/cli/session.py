@@ -70,7 +70,8 @@ class Session:
         if self._client is None:
             from modelyard.client import Client
 
-            self._client = Client(self.url, key=self.api_key)
+            certificate = "" if self.remote else str(self.run.get("control_certificate", ""))
+            self._client = Client(self.url, key=self.api_key, certificate=certificate)
         return self._client
 
     @property
