@@ -42,6 +42,13 @@ Progress = Callable[[str, int, int], None]
 """Called with the file (`hash PATH`, `send PATH`, `get PATH`), bytes done, bytes in all."""
 
 
+def _next_step(service: str, status: Mapping[str, Any]) -> str:
+    """What to look at when a service is not ready."""
+    if status["phase"] == "invalid" or status.get("engine") == "openai":
+        return f"correct its document and apply it again; modelyard get services {service} -o yaml"
+    return f"modelyard services logs {service} shows what its replicas wrote"
+
+
 def _silent(_what: str, _done: int, _total: int) -> None:
     return
 
@@ -158,7 +165,7 @@ class Client:
             if current and status["phase"] in ("failed", "invalid"):
                 raise Unavailable(
                     f"service {service} is {status['phase']}: {status['message']}",
-                    hint=f"modelyard services logs {service} shows what its replicas wrote",
+                    hint=_next_step(service, status),
                 )
             if time.monotonic() > deadline_s:
                 text = status.get("message") or "the reconciler has not seen it yet"

@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-from tests.platform import SHIPPED
+from tests.platform import SHIPPED, platform
 
 COMMAND = [sys.executable, "-m", "modelyard.entry.cli.main"]
 
@@ -97,3 +97,19 @@ def test_up_in_a_second_life_keeps_everything(tmp_path: Path) -> None:
     assert not told[1]["first_start"]
     assert "admin_key" not in told[1]
     assert (data / "admin.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_run_finds_out_what_an_outside_url_serves(tmp_path: Path) -> None:
+    with platform(tmp_path / "outside") as outside:
+        outside.serve_echo("one")
+        told = environment(MODELYARD_DATA=str(tmp_path / "data"), OUTSIDE=outside.key)
+        run = [*COMMAND, "run", outside.gateway_url, "--name", "mine", "--secret", "env:OUTSIDE",
+               "--message", "hello there"]  # fmt: skip
+        done = subprocess.run(run, env=told, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("hello there")
+        outside.serve_echo("two")
+        done = subprocess.run(run, env=told, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2
+        assert "serves 2 models" in done.stderr
+        assert "--upstream-model: one, two" in done.stderr

@@ -8,6 +8,7 @@ from modelyard.entry.cli.keys import curl_line
 from modelyard.entry.cli.models import push_version
 from modelyard.entry.cli.services import wait_ready
 from modelyard.entry.cli.session import Session
+from modelyard.entry.cli.upstream import choose_model
 from modelyard.errors import Invalid, NotFound
 
 WAIT_US = 10 * 60 * 10**6
@@ -65,6 +66,7 @@ def serve(
     """Push what must be pushed, apply the service, wait until it is ready; its name."""
     chosen = service_name(source, name)
     if is_url(source):
+        upstream_model = upstream_model or choose_model(source, secret, chosen)
         document = _outside(chosen, source, secret, upstream_model)
     else:
         version = push_version(session, Path(source), chosen)
