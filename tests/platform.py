@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from modelyard.client import Client
+from modelyard.errors import NotFound
 
 SHIPPED = Path(__file__).parents[1] / "examples" / "support-model"
 
@@ -58,6 +60,17 @@ class Platform:
         document = {"apiVersion": "modelyard/v1", "kind": "Service", "name": name, "spec": spec}
         self.client.apply(document)
         self.client.wait_ready(name, 60)
+
+    def record(self, request_id: str) -> dict[str, Any]:
+        """The record of a request, `{request, attempts}`; it comes a moment after the answer."""
+        deadline_s = time.monotonic() + 15
+        while True:
+            try:
+                return self.client.request(request_id)
+            except NotFound:
+                if time.monotonic() > deadline_s:
+                    raise
+                time.sleep(0.05)
 
     def stop(self) -> int:
         """End it as a user would; its exit code."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from modelyard.control.leases import KIND as LEASE_KIND
 from modelyard.control.leases import Lease
 from modelyard.control.services import KIND, STATUS_KIND, all_of
 from modelyard.domain import services
@@ -76,7 +77,8 @@ class Reconciler:
 
     def see(self, commits: Sequence[Commit]) -> None:
         """Plan anew when somebody else has changed something."""
-        if any(key.kind != STATUS_KIND for commit in commits for key in commit.keys):
+        ours = (STATUS_KIND, LEASE_KIND)
+        if any(key.kind not in ours for commit in commits for key in commit.keys):
             self._documents = None
 
     def step(self) -> None:

@@ -117,6 +117,8 @@ class EchoServer:
                 await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             return  # the client is gone
+        except asyncio.CancelledError:
+            return  # `stop`; asyncio would log the cancellation of a connection as an error
         finally:
             self._connections.discard(task)
             writer.close()
