@@ -17,6 +17,23 @@ COOL_DOWN_S = 0.5
 MAX_COOL_DOWN_S = 10.0
 
 
+class Load:
+    """Requests in flight of one endpoint id: ours, published in a row, and the others'.
+
+    It outlives the endpoint until the last of its requests has ended, because whoever drains a
+    replica waits for the published count.
+    """
+
+    __slots__ = ("hash", "in_flight", "others", "row")
+
+    def __init__(self, endpoint_id: str, region: Region) -> None:
+        self.hash = endpoint_hash(endpoint_id)
+        self.row = region.load_row(self.hash)
+        self.in_flight = 0
+        self.others = 0
+        """As other gateway processes published them."""
+
+
 class Endpoint:
     """An endpoint as one gateway process sees it."""
 
@@ -24,27 +41,20 @@ class Endpoint:
         "cancels_without_stream",
         "cool_until_s",
         "failures",
-        "hash",
         "id",
-        "in_flight",
-        "others",
+        "load",
         "pool",
-        "row",
         "slots",
         "spec",
     )
 
-    def __init__(self, spec: snapshots.Endpoint, row: int) -> None:
+    def __init__(self, spec: snapshots.Endpoint, load: Load) -> None:
         self.spec = spec
         self.id = spec.id
-        self.hash = endpoint_hash(spec.id)
+        self.load = load
         self.pool = Pool(address_of(spec))
         self.cancels_without_stream = spec.cancels_without_stream
         self.slots = max(1, spec.slots)
-        self.row = row
-        self.in_flight = 0
-        self.others = 0
-        """Requests in flight that other gateway processes published."""
         self.failures = 0
         self.cool_until_s = 0.0
 
@@ -91,7 +101,7 @@ class Service:
 
 
 def _load(endpoint: Endpoint) -> float:
-    return (endpoint.in_flight + endpoint.others) / endpoint.slots
+    return (endpoint.load.in_flight + endpoint.load.others) / endpoint.slots
 
 
 class Catalog:
@@ -104,6 +114,7 @@ class Catalog:
         self._keys: dict[str, snapshots.AccessKey] = {}
         self._services: dict[tuple[str, str], Service] = {}
         self.endpoints: dict[str, Endpoint] = {}
+        self._loads: dict[str, Load] = {}
         self.generation = -1
         self.epoch = ""
         self.created_at_us = 0
@@ -129,15 +140,21 @@ class Catalog:
     def _endpoint(self, spec: snapshots.Endpoint, previous: dict[str, Endpoint]) -> Endpoint:
         known = previous.get(spec.id)
         if known is None or known.spec != spec:
-            known = Endpoint(spec, self._region.load_row(endpoint_hash(spec.id)))
+            load = self._loads.get(spec.id) or Load(spec.id, self._region)
+            self._loads[spec.id] = load
+            known = Endpoint(spec, load)
         self.endpoints[spec.id] = known
         return known
 
     def _retire(self, endpoint: Endpoint) -> None:
         endpoint.pool.retire()
-        if endpoint.id not in self.endpoints:
-            self._region.release_row(endpoint.hash)
-            endpoint.row = -1
+        self._forget_idle(endpoint)
+
+    def _forget_idle(self, endpoint: Endpoint) -> None:
+        """Give back the row of an endpoint that is gone and has nothing open any more."""
+        if endpoint.load.in_flight == 0 and endpoint.id not in self.endpoints:
+            self._loads.pop(endpoint.id, None)
+            self._region.release_row(endpoint.load.hash)
 
     def key(self, text: bytes, now_us: int) -> snapshots.AccessKey | None:
         """The access key of this text, if it is known and has not expired."""
@@ -169,15 +186,19 @@ class Catalog:
 
     def enter(self, endpoint: Endpoint) -> None:
         """Count a request before it is dispatched."""
-        endpoint.in_flight += 1
-        if endpoint.row >= 0:
-            self._region.set_load(endpoint.row, endpoint.in_flight)
+        load = endpoint.load
+        load.in_flight += 1
+        if load.row >= 0:
+            self._region.set_load(load.row, load.in_flight)
 
     def leave(self, endpoint: Endpoint) -> None:
         """The request is over."""
-        endpoint.in_flight -= 1
-        if endpoint.row >= 0:
-            self._region.set_load(endpoint.row, endpoint.in_flight)
+        load = endpoint.load
+        load.in_flight -= 1
+        if load.row >= 0:
+            self._region.set_load(load.row, load.in_flight)
+        if self.endpoints.get(endpoint.id) is not endpoint:
+            self._forget_idle(endpoint)
 
     def see_others(self, others: Iterable[Region]) -> None:
         """Read what the other processes have in flight."""
@@ -185,8 +206,8 @@ class Catalog:
         for region in others:
             for key, count in region.loads().items():
                 totals[key] = totals.get(key, 0) + count
-        for endpoint in self.endpoints.values():
-            endpoint.others = totals.get(endpoint.hash, 0)
+        for load in self._loads.values():
+            load.others = totals.get(load.hash, 0)
 
 
 def address_of(spec: snapshots.Endpoint) -> Address:

@@ -129,7 +129,7 @@ class Gateway:
     def render_metrics(self) -> bytes:
         """Prometheus text for all processes of the machine."""
         in_flight = {
-            endpoint.id: endpoint.in_flight + endpoint.others
+            endpoint.id: endpoint.load.in_flight + endpoint.load.others
             for endpoint in self.catalog.endpoints.values()
         }
         age_s = max(0.0, (clock.now_us() - self.catalog.created_at_us) / 1_000_000)
