@@ -65,7 +65,7 @@ async def record_of(running: Platform, answer: httpx.Response) -> dict[str, Any]
     [
         ({}, False, 200, "completed"),
         ({}, True, 200, "completed"),
-        ({"fault": "error", "status": 400}, False, 400, "failed"),
+        ({"fault": "error", "status": 400}, False, 400, "rejected"),
         ({"fault": "error", "status": 500}, True, 500, "failed"),
         ({"fault": "refuse"}, False, 502, "failed"),
         ({"fault": "truncate"}, False, 502, "failed"),
@@ -90,9 +90,10 @@ async def test_every_ending_has_one_record(
     if outcome == "failed" and stream and status == 200:
         assert text.rstrip().splitlines()[-1].startswith('data: {"error"')
         assert "[DONE]" not in text
+        assert "not json" not in text
     record = (await record_of(running, answer))["request"]
     assert (record["outcome"], record["status"]) == (outcome, status)
-    assert bool(record["error_code"]) == (outcome == "failed")
+    assert bool(record["error_code"]) == (outcome != "completed")
     if outcome == "completed":
         assert (record["tokens_input"], record["tokens_output"]) == (4, 4)
         assert (record["ttft_us"] is not None) == stream
@@ -107,6 +108,33 @@ async def _until_broken(answer: httpx.Response) -> str:
         async for piece in answer.aiter_text():
             pieces.append(piece)
     return "".join(pieces)
+
+
+async def test_a_body_that_is_too_large_is_recorded_too(
+    running: Platform, http: httpx.AsyncClient
+) -> None:
+    async def chunked() -> AsyncIterator[bytes]:
+        for _ in range(50):
+            yield b" " * (1024 * 1024)
+
+    for content in (b" " * (50 * 1024 * 1024), chunked()):
+        answer = await http.post("/v1/chat/completions", content=content)
+        assert answer.status_code == 413
+        record = (await record_of(running, answer))["request"]
+        assert (record["outcome"], record["status"]) == ("rejected", 413)
+        assert record["error_code"] == "body_too_large"
+        assert record["key_id"]
+
+
+async def test_a_bad_key_is_recorded_where_an_admin_sees_it(
+    running: Platform, http: httpx.AsyncClient
+) -> None:
+    bad = {"authorization": "Bearer my_bad_key"}
+    answer = await http.post("/v1/chat/completions", json=body(), headers=bad)
+    assert answer.status_code == 401
+    record = (await record_of(running, answer))["request"]
+    assert (record["outcome"], record["error_code"]) == ("rejected", "invalid_api_key")
+    assert record["key_id"] == ""
 
 
 # --- retries before the first byte -----------------------------------------------------------

@@ -29,8 +29,6 @@ class Inspected(msgspec.Struct):
     model: str
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: int | None = None
-    user: str | None = None
 
 
 _decoder = msgspec.json.Decoder(Inspected)

@@ -16,9 +16,10 @@ from modelyard.gateway.attempts import Attempt
 from modelyard.gateway.body import Inspected, rewrite
 from modelyard.gateway.catalog import Endpoint, Service
 from modelyard.gateway.dialects import openai
-from modelyard.gateway.steps import STEPS
+from modelyard.gateway.steps import STEPS, authenticate
 from modelyard.lib import clock
 from modelyard.lib.http import RequestHead, ResponseHead
+from modelyard.ports.meta import DEFAULT_TENANT
 
 if TYPE_CHECKING:
     from modelyard.gateway.core import Gateway
@@ -60,7 +61,7 @@ class Exchange:
         self.started_s = started_s
         self.record = RequestRecord(
             request_id=gateway.new_request_id(),
-            tenant="",
+            tenant=DEFAULT_TENANT,  # until a key says more: its admins run the platform
             started_at_us=clock.now_us() - int((clock.monotonic_s() - started_s) * 1_000_000),
             outcome=Outcome.FAILED,
             status=0,
@@ -94,6 +95,16 @@ class Exchange:
             self.refuse(error)
             return
         self._dispatch()
+
+    def turn_away(self, status: int, error: errors.ModelyardError) -> None:
+        """End a request whose body could not be read; a bad key is told so first."""
+        self.gateway.active.add(self)
+        try:
+            authenticate(self)
+        except errors.ModelyardError as refusal:
+            self.refuse(refusal)
+            return
+        self._end_with_error(Outcome.REJECTED, error, source=b"gateway", status=status)
 
     def elapsed_us(self) -> int:
         """Since the first byte of the request."""
@@ -201,7 +212,7 @@ class Exchange:
         self.record.status = status
         self.record.response_bytes = len(body)
         self.record.error_code = error_code
-        self._end(Outcome.COMPLETED if status < 400 else Outcome.FAILED)
+        self._end(_outcome_of(status))
         if self.client is not None:
             self.client.answer(status, self.own_headers() + headers, body)
             self._release_client()
@@ -235,10 +246,10 @@ class Exchange:
         self.fail(error)
 
     def _end_with_error(
-        self, outcome: Outcome, error: errors.ModelyardError, source: bytes
+        self, outcome: Outcome, error: errors.ModelyardError, source: bytes, status: int = 0
     ) -> None:
         body = openai.envelope(error)
-        status = openai.status_of(error)
+        status = status or openai.status_of(error)
         self.record.status = status
         self.record.response_bytes = len(body)
         self._end(outcome, error)
@@ -301,3 +312,10 @@ class Exchange:
         """The first token is about to be written."""
         if self.record.ttft_us is None:
             self.record.ttft_us = self.elapsed_us()
+
+
+def _outcome_of(status: int) -> Outcome:
+    """Of an upstream's whole answer: what the client did wrong is no failure of ours."""
+    if status < 400:
+        return Outcome.COMPLETED
+    return Outcome.REJECTED if status < 500 and status not in (408, 429) else Outcome.FAILED

@@ -26,6 +26,8 @@ from modelyard.lib.http import (
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _GATEWAY_ERROR = b"X-Modelyard-Error-Source: gateway\r\n"
 HIGH_WATER_BYTES = 256 * 1024
+LINGER_S = 3.0
+"""How long what a refused client still sends is read and dropped."""
 
 
 class ClientConnection(asyncio.Protocol):
@@ -46,6 +48,8 @@ class ClientConnection(asyncio.Protocol):
         self._started_s = 0.0
         self._idle_since_s = clock.monotonic_s()
         self._reading_paused = False
+        self._lingers = False
+        self._linger_until_s = 0.0
 
     # --- asyncio.Protocol ------------------------------------------------------------------
 
@@ -69,6 +73,8 @@ class ClientConnection(asyncio.Protocol):
         return False  # a client that closes its side does not wait for an answer
 
     def data_received(self, data: bytes) -> None:
+        if self._linger_until_s:
+            return
         if self._buffer:
             self._buffer += data
         else:
@@ -97,6 +103,13 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(431 if self._head is None else 413, error)
         except errors.Invalid as error:
             self._refuse(400, error)
+
+    def _model_route(self) -> str | None:
+        """The route of a request that calls a model; None for all others."""
+        head = self._head
+        if head is None or head.method != b"POST":
+            return None
+        return openai.ROUTES.get(head.target.partition(b"?")[0])
 
     def _read_head(self) -> bool:
         if not self._started_s:
@@ -167,12 +180,13 @@ class ClientConnection(asyncio.Protocol):
         assert head is not None
         self._pieces, self._size, self._chunks = [], 0, None
         path = head.target.partition(b"?")[0]
-        route = openai.ROUTES.get(path)
-        if route is not None and head.method == b"POST":
+        route = self._model_route()
+        if route is not None:
             self._exchange = Exchange(self._gateway, self, head, body, route, self._started_s)
             self._exchange.run()
-        elif route is not None:
-            self._error(405, errors.Invalid(f"{route} takes POST", code="method_not_allowed"))
+        elif path in openai.ROUTES:
+            wrong = errors.Invalid(f"{path.decode()} takes POST", code="method_not_allowed")
+            self._error(405, wrong)
         else:
             self._answer_own(head, path)
 
@@ -257,17 +271,39 @@ class ClientConnection(asyncio.Protocol):
         self._whole(status, own.JSON + _GATEWAY_ERROR, openai.envelope(error))
 
     def _refuse(self, status: int, error: errors.ModelyardError) -> None:
-        """After a malformed message nothing behind it can be trusted: answer and close."""
+        """After a malformed message nothing behind it can be trusted: answer and close.
+
+        A model call whose head was read is recorded like any other.
+        """
         self._keep_alive = False
+        self._lingers = True
         self._buffer = b""
-        self._error(status, error)
+        self._pieces = []
+        route = self._model_route()
+        if route is None:
+            self._error(status, error)
+            return
+        assert self._head is not None
+        self._exchange = Exchange(self._gateway, self, self._head, b"", route, self._started_s)
+        self._exchange.turn_away(status, error)
 
     def _next(self) -> None:
         """Ready for another request, or closed."""
         self._head = None
         self._started_s = 0.0
         self._idle_since_s = clock.monotonic_s()
-        if not self._keep_alive and self._transport is not None:
+        if not self._keep_alive:
+            self._close()
+
+    def _close(self) -> None:
+        """Closing at once while the client still sends would make the kernel reset the connection
+        and throw our answer away: what still comes is read and dropped for a while."""
+        if self._transport is None:
+            return
+        if self._lingers and self._transport.can_write_eof():
+            self._linger_until_s = clock.monotonic_s() + LINGER_S
+            self._transport.write_eof()
+        else:
             self._transport.close()
 
     def _write(self, data: bytes) -> None:
@@ -279,6 +315,10 @@ class ClientConnection(asyncio.Protocol):
     def check_limits(self, now_s: float) -> None:
         """Close what idles or dawdles (slow-loris)."""
         if self._exchange is not None or self._transport is None:
+            return
+        if self._linger_until_s:
+            if now_s > self._linger_until_s:
+                self._transport.close()
             return
         limits = self._gateway.settings
         if not self._started_s:

@@ -93,11 +93,12 @@ class StreamRelay:
         """
         if (
             not self._splitter.pending
-            and piece.endswith(b"\n\n")
-            and piece.startswith(b"data: ")
+            and piece.startswith(b"data: {")
+            and piece.endswith(b"}\n\n")
             and _NOTABLE.search(piece) is None
+            and (events := piece.count(b"\n\n")) == piece.count(b"}\n\ndata: {") + 1
         ):
-            self.tally.events += piece.count(b"data: ")
+            self.tally.events += events
             return piece
         passed: list[bytes] = []
         for raw, data in self._splitter.feed(piece):

@@ -158,12 +158,13 @@ class ChunkedReader:
     then holds the bytes behind the body. Extensions are skipped, trailers dropped.
     """
 
-    __slots__ = ("_buffer", "_left", "_state", "done", "rest")
+    __slots__ = ("_buffer", "_left", "_state", "_trailers", "done", "rest")
 
     def __init__(self) -> None:
         self._buffer = b""
         self._left = 0
         self._state = "size"
+        self._trailers = 0
         self.done = False
         self.rest = b""
 
@@ -193,6 +194,10 @@ class ChunkedReader:
             self._state = "size"
         elif not line:
             self.done, self.rest, self._buffer = True, self._buffer, b""
+        else:
+            self._trailers += len(line)
+            if self._trailers > MAX_TRAILER_BYTES:
+                raise Invalid("the trailers of a chunked body are too long")
         return True
 
     def _take_size(self, line: bytes) -> None:
