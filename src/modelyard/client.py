@@ -14,25 +14,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 
 from modelyard.domain.models import formats, references
 from modelyard.domain.models.paths import check_paths, hidden
 from modelyard.domain.models.source import ModelSource
-from modelyard.errors import (
-    ERRORS,
-    Conflict,
-    Invalid,
-    Limited,
-    ModelyardError,
-    TimedOut,
-    Unavailable,
-)
+from modelyard.errors import Conflict, Invalid, TimedOut, Unavailable
 from modelyard.lib import digests
+from modelyard.lib.connection import Connection
 from modelyard.lib.datafolder import DataFolder
-from modelyard.lib.tls import calling
 
 DEFAULT_URL = "http://127.0.0.1:8081"
 CHUNK_BYTES = 1024 * 1024
@@ -64,14 +56,8 @@ class Client:
         certificate: str = "",
     ) -> None:
         """`certificate` is a PEM file to trust instead of the system's authorities."""
-        self.url = url.rstrip("/")
-        self._http = httpx.Client(
-            base_url=_checked(self.url),
-            headers=_authorization(key.strip()),
-            timeout=timeout_s,
-            trust_env=not is_local(self.url),
-            verify=calling(certificate) or True,
-        )
+        self._connection = Connection(url, key, timeout_s, certificate)
+        self.url = self._connection.url
 
     @classmethod
     def from_environment(cls, data: Path | None = None) -> Self:
@@ -91,7 +77,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -103,43 +89,43 @@ class Client:
 
     def whoami(self) -> dict[str, Any]:
         """Who this key is."""
-        return self._call("GET", "/api/whoami")
+        return self._connection.call("GET", "/api/whoami")
 
     def overview(self) -> dict[str, Any]:
         """Services, the last hour, latest failures, addresses."""
-        return self._call("GET", "/api/overview")
+        return self._connection.call("GET", "/api/overview")
 
     def login_link(self) -> str:
         """A link that logs a browser in, once, within ten minutes."""
-        return str(self._call("POST", "/api/login-links")["url"])
+        return str(self._connection.call("POST", "/api/login-links")["url"])
 
     def audit(self, limit: int = 100, everything: bool = False) -> list[dict[str, Any]]:
         """Who changed what, newest first."""
         params = {"limit": limit, "all": everything}
-        return list(self._call("GET", "/api/audit", params=params)["entries"])
+        return list(self._connection.call("GET", "/api/audit", params=params)["entries"])
 
     # --- services --------------------------------------------------------------------------
 
     def apply(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """Store a service document: `{name, changed, generation}`."""
-        return self._call("POST", "/api/apply", json=document)
+        return self._connection.call("POST", "/api/apply", json=document)
 
     def services(self) -> list[dict[str, Any]]:
         """All services: `{document, status, generation}`."""
-        return list(self._call("GET", "/api/services")["services"])
+        return list(self._connection.call("GET", "/api/services")["services"])
 
     def service(self, name: str) -> dict[str, Any]:
         """One service."""
-        return self._call("GET", f"/api/services/{_path(name)}")
+        return self._connection.call("GET", f"/api/services/{_path(name)}")
 
     def delete_service(self, name: str) -> dict[str, Any]:
         """Remove a service."""
-        return self._call("DELETE", f"/api/services/{_path(name)}")
+        return self._connection.call("DELETE", f"/api/services/{_path(name)}")
 
     def logs(self, service: str, replica: str, lines: int = 100) -> list[str]:
         """The end of a replica's output."""
         path = f"/api/services/{_path(service)}/replicas/{_path(replica)}/logs"
-        return list(self._call("GET", path, params={"lines": lines})["lines"])
+        return list(self._connection.call("GET", path, params={"lines": lines})["lines"])
 
     def wait_ready(
         self,
@@ -147,7 +133,7 @@ class Client:
         timeout_s: float = 120.0,
         on_change: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> dict[str, Any]:
-        """The service once what its document says is ready.
+        """The service once what its document says is ready; a moved alias counts, too.
 
         Raises Unavailable with the reason when it failed or is invalid, TimedOut.
         """
@@ -159,7 +145,7 @@ class Client:
             if status != last:
                 last = status
                 on_change(found)
-            current = status.get("generation") == found["generation"]
+            current = status.get("generation") == found["generation"] and self._runs_wanted(found)
             if current and status["phase"] == "ready":
                 return found
             if current and status["phase"] in ("failed", "invalid"):
@@ -172,21 +158,32 @@ class Client:
                 raise TimedOut(f"service {service} is not ready after {timeout_s:g} s: {text}")
             time.sleep(0.15)
 
+    def _runs_wanted(self, found: Mapping[str, Any]) -> bool:
+        """Whether the status speaks of the version that the document's reference means now. An
+        alias moves without a change of the document."""
+        reference = found["document"]["spec"].get("model") or ""
+        if not reference or found["status"]["phase"] in ("failed", "invalid"):
+            return True
+        wanted = self.version(reference)
+        return bool(found["status"]["model_version"] == f"{wanted['name']}:{wanted['version']}")
+
     # --- models ----------------------------------------------------------------------------
 
     def models(self) -> list[dict[str, Any]]:
         """All models."""
-        return list(self._call("GET", "/api/models")["models"])
+        return list(self._connection.call("GET", "/api/models")["models"])
 
     def model(self, name: str) -> dict[str, Any]:
         """`{model, generation, versions}`."""
-        return self._call("GET", f"/api/models/{_path(name)}")
+        return self._connection.call("GET", f"/api/models/{_path(name)}")
 
     def version(self, reference: str) -> dict[str, Any]:
         """The version that a reference such as `name@production` means now."""
         parsed = references.parse(reference)
         place = str(parsed.version or "") or parsed.alias or parsed.digest or "latest"
-        return self._call("GET", f"/api/models/{_path(parsed.name)}/versions/{_path(place)}")
+        return self._connection.call(
+            "GET", f"/api/models/{_path(parsed.name)}/versions/{_path(place)}"
+        )
 
     def push(
         self,
@@ -215,13 +212,15 @@ class Client:
         ]
         sizes = {str(file["digest"]): file["size_bytes"] for file in files}
         wanted = {"digests": list(sizes), "sizes": sizes}
-        missing = set(self._call("POST", "/api/blobs/missing", json=wanted)["missing"])
+        missing = set(self._connection.call("POST", "/api/blobs/missing", json=wanted)["missing"])
         for file in files:
             if file["digest"] in missing:
                 self._send(local[str(file["path"])], file, on_progress)
                 missing.discard(file["digest"])
         body = {"files": files, "alias": alias, "card": card or "", "profile": dict(profile or {})}
-        return self._call("POST", f"/api/models/{_path(name)}/versions", json=body, timeout=300.0)
+        return self._connection.call(
+            "POST", f"/api/models/{_path(name)}/versions", json=body, timeout=300.0
+        )
 
     def _send(self, path: Path, file: Mapping[str, Any], on_progress: Progress) -> None:
         size = path.stat().st_size
@@ -233,7 +232,7 @@ class Client:
                 done += len(chunk)
                 on_progress(f"send {file['path']}", done, size)
 
-        self._call(
+        self._connection.call(
             "PUT",
             f"/api/blobs/{file['digest']}",
             content=content(),
@@ -273,10 +272,7 @@ class Client:
     ) -> None:
         done = 0
         path = f"/api/blobs/{_path(file['digest'])}"
-        with _reached(self.url), self._http.stream("GET", path) as answer:
-            if answer.status_code >= 400:
-                answer.read()
-                raise _rebuilt(answer)
+        with self._connection.stream(path) as answer:
             for chunk in answer.iter_bytes(CHUNK_BYTES):
                 write(chunk)
                 done += len(chunk)
@@ -287,124 +283,55 @@ class Client:
     ) -> dict[str, Any]:
         """Point an alias at a version, if it points at `expected` now (None: nowhere)."""
         body = {"version": version, "expected": expected}
-        return self._call("PUT", f"/api/models/{_path(name)}/aliases/{_path(alias)}", json=body)
+        return self._connection.call(
+            "PUT", f"/api/models/{_path(name)}/aliases/{_path(alias)}", json=body
+        )
 
     def remove_alias(self, name: str, alias: str) -> dict[str, Any]:
         """Remove an alias."""
-        return self._call("DELETE", f"/api/models/{_path(name)}/aliases/{_path(alias)}")
+        return self._connection.call("DELETE", f"/api/models/{_path(name)}/aliases/{_path(alias)}")
 
     # --- keys and records ------------------------------------------------------------------
 
     def keys(self) -> list[dict[str, Any]]:
         """All keys, without their secrets."""
-        return list(self._call("GET", "/api/keys")["keys"])
+        return list(self._connection.call("GET", "/api/keys")["keys"])
 
     def create_key(self, **fields: Any) -> dict[str, Any]:
         """A new key; `key` in the answer is shown only this once."""
-        return self._call("POST", "/api/keys", json=fields)
+        return self._connection.call("POST", "/api/keys", json=fields)
 
     def revoke_key(self, key_id: str) -> dict[str, Any]:
         """End a key."""
-        return self._call("DELETE", f"/api/keys/{_path(key_id)}")
+        return self._connection.call("DELETE", f"/api/keys/{_path(key_id)}")
 
     def requests(
         self, limit: int = 50, before_id: str = "", **filters: Any
     ) -> list[dict[str, Any]]:
         """Request records, newest first."""
         params = {"limit": limit, "before_id": before_id, **filters}
-        return list(self._call("GET", "/api/requests", params=params)["requests"])
+        return list(self._connection.call("GET", "/api/requests", params=params)["requests"])
 
     def request(self, request_id: str) -> dict[str, Any]:
         """One record and its attempts."""
-        return self._call("GET", f"/api/requests/{_path(request_id)}")
+        return self._connection.call("GET", f"/api/requests/{_path(request_id)}")
 
     def metrics(
         self, group_by: str = "", bucket_us: int = 0, since_us: int = 0, **filters: Any
     ) -> list[dict[str, Any]]:
         """Sums and percentiles."""
         params = {"group_by": group_by, "bucket_us": bucket_us, "since_us": since_us, **filters}
-        return list(self._call("GET", "/api/metrics/requests", params=params)["rows"])
+        return list(self._connection.call("GET", "/api/metrics/requests", params=params)["rows"])
 
     def live(self) -> Iterator[dict[str, Any]]:
         """New request records as they come, until the caller stops or the platform does."""
-        with (
-            _reached(self.url),
-            self._http.stream("GET", "/api/live", timeout=httpx.Timeout(30.0)) as answer,
-        ):
-            if answer.status_code >= 400:
-                answer.read()
-                raise _rebuilt(answer)
+        with self._connection.stream("/api/live") as answer:
             event = ""
             for line in answer.iter_lines():
                 if line.startswith("event: "):
                     event = line[7:]
                 elif line.startswith("data: ") and event == "request":
                     yield json.loads(line[6:])
-
-    def _call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        with _reached(self.url):
-            answer = self._http.request(method, path, **options)
-        if answer.status_code >= 400:
-            raise _rebuilt(answer)
-        try:
-            return dict(answer.json())
-        except ValueError:
-            raise Unavailable(
-                f"{self.url} is no Modelyard control plane", hint="check MODELYARD_URL"
-            ) from None
-
-
-@contextlib.contextmanager
-def _reached(url: str) -> Iterator[None]:
-    try:
-        yield
-    except httpx.TimeoutException as error:
-        raise TimedOut(f"no answer from {url} in time") from error
-    except httpx.LocalProtocolError as error:
-        raise Conflict(
-            f"what was to be sent changed meanwhile: {error}", hint="try again"
-        ) from error
-    except httpx.TransportError as error:
-        raise Unavailable(
-            f"no platform answers at {url}",
-            hint="start one with `modelyard up`, or set MODELYARD_URL or --data",
-        ) from error
-
-
-def _rebuilt(answer: httpx.Response) -> ModelyardError:
-    try:
-        detail = answer.json()["error"]
-        kind = ERRORS.get(detail["kind"], ModelyardError)
-        if kind is Limited:
-            wait_s = float(answer.headers.get("retry-after", 1))
-            return Limited(detail["message"], retry_after_s=wait_s, hint=detail["hint"])
-        return kind(detail["message"], hint=detail["hint"], code=detail["code"])
-    except (ValueError, KeyError, TypeError):
-        text = answer.text[:200]
-        return Unavailable(f"{answer.url.host} answered {answer.status_code}: {text}")
-
-
-def is_local(url: str) -> bool:
-    """Whether it names this machine: no proxy of the environment stands before it, and no
-    `.netrc` replaces its key."""
-    name = urlsplit(url).hostname or ""
-    return name in ("localhost", "::1") or name.startswith("127.")
-
-
-def _authorization(key: str) -> dict[str, str]:
-    if not (key.isascii() and key.isprintable()):
-        raise Invalid("the key holds characters that no key has", hint="check MODELYARD_API_KEY")
-    return {"authorization": f"Bearer {key}"} if key else {}
-
-
-def _checked(url: str) -> httpx.URL:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise Invalid(f"{url!r} is no URL: {error}", hint="check MODELYARD_URL") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise Invalid(f"{url!r} is no address", hint="write it as http://HOST:PORT")
-    return parsed
 
 
 def _path(text: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.platform import Platform, platform
+from tests.platform import SHIPPED, Platform, platform
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +95,20 @@ def test_every_change_is_in_the_audit_log_with_its_actor(http: httpx.Client) -> 
     entries = http.get("/api/audit", params={"limit": 20}).json()["entries"]
     assert any("outside" in str(entry) for entry in entries)
     assert all(entry["actor"] and entry["reason"] for entry in entries)
+
+
+def test_waiting_counts_a_moved_alias(running: Platform) -> None:
+    running.serve_shipped(version=1)
+    first = running.client.service("support")["status"]["model_version"]
+    running.client.push(SHIPPED / "support-bot-v2.gguf", "support-bot", alias="production")
+    found = running.client.wait_ready("support", 60)
+    assert first == "support-bot:1"
+    assert found["status"]["model_version"] == "support-bot:2"
+
+
+def test_a_range_of_replicas_is_refused_while_nothing_scales(http: httpx.Client) -> None:
+    spec = {"engine": {"name": "echo"}, "replicas": {"min": 1, "max": 3}}
+    document = {"apiVersion": "modelyard/v1", "kind": "Service", "name": "range", "spec": spec}
+    answer = http.post("/api/apply", json=document)
+    assert answer.status_code == 400
+    assert "nothing scales a service yet" in error_of(answer)["message"]

@@ -75,17 +75,23 @@ def test_the_whole_way_is_encrypted(
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
             httpx.get(f"{one.gateway_url}/healthz")
         _the_command_line_trusts_its_own_platform(one.data)
+        said = _modelyard(one.data, "chat", "echo", "--message", "hello there")
+        assert said.startswith("hello there")
 
 
 def _the_command_line_trusts_its_own_platform(data: Path) -> None:
+    assert len(json.loads(_modelyard(data, "services", "list", "-o", "json"))) == 1
+
+
+def _modelyard(data: Path, *words: str) -> str:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MODELYARD_")}
     done = subprocess.run(
-        [sys.executable, "-m", "modelyard.entry.cli.main", "services", "list", "-o", "json"],
+        [sys.executable, "-m", "modelyard.entry.cli.main", *words],
         env={**environment, "MODELYARD_DATA": str(data)},
         capture_output=True, text=True, timeout=30,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)) == 1
+    return done.stdout
 
 
 def test_files_that_do_not_work_are_named(files: tuple[Path, Path], tmp_path: Path) -> None:

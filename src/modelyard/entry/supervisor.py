@@ -148,13 +148,14 @@ class Supervisor:
         self._stopping.set()
 
     def _write_run(self, gateway_url: str, control_url: str) -> dict[str, Any]:
-        certificate = self._settings.control.tls.certificate
+        settings = self._settings
         known = {
             "gateway_url": gateway_url,
             "control_url": control_url,
             "pid": os.getpid(),
             "data": str(self._folder.root),
-            "control_certificate": str(Path(certificate).resolve()) if certificate else "",
+            "gateway_certificate": _absolute(settings.gateway.tls.certificate),
+            "control_certificate": _absolute(settings.control.tls.certificate),
         }
         write_private(self._folder.run, json.dumps(known))
         return known
@@ -291,6 +292,10 @@ class Supervisor:
         key = endpoint_hash(endpoint)
         regions = (self._shared.region(number) for number in range(self._shared.processes))
         return sum(region.loads().get(key, 0) for region in regions)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).resolve()) if path else ""
 
 
 def _listen(host: str, port: int, option: str) -> socket.socket:

@@ -32,24 +32,29 @@ class _Part(BaseModel):
 
 
 class ReplicaRange(_Part):
-    """How many replicas: `min` run from the start; `max` bounds what scaling may add."""
+    """How many replicas run. `min` and `max` are one number as long as nothing scales a service:
+    a promise that is not kept would be worse than an error."""
 
     min: int = Field(default=1, ge=0, le=64)
     max: int = Field(default=1, ge=0, le=64)
 
     @model_validator(mode="before")
     @classmethod
-    def _max_follows_min(cls, data: Any) -> Any:
+    def _one_number(cls, data: Any) -> Any:
         if isinstance(data, int):
             return {"min": data, "max": data}
-        if isinstance(data, dict) and "max" not in data and isinstance(data.get("min"), int):
-            return {**data, "max": max(1, data["min"])}
+        if isinstance(data, dict) and len(data) == 1 and {"min", "max"} & set(data):
+            (number,) = data.values()
+            return {"min": number, "max": number}
         return data
 
     @model_validator(mode="after")
-    def _ordered(self) -> "ReplicaRange":
-        if self.max < self.min:
-            raise ValueError(f"max {self.max} is below min {self.min}")
+    def _fixed(self) -> "ReplicaRange":
+        if self.max != self.min:
+            raise ValueError(
+                f"max {self.max} is not min {self.min}: nothing scales a service yet; "
+                f"write `replicas: {max(self.min, 1)}`"
+            )
         return self
 
 

@@ -52,7 +52,8 @@ def hold(
     from modelyard.entry.cli.talk import Talk
 
     url = gateway.rstrip("/").removesuffix("/v1") or session.gateway_url
-    talk = Talk(url, session.api_key, service, retries=2)
+    trusted = session.certificate("gateway")
+    talk = Talk(url, session.api_key, service, retries=2, certificate=trusted)
     chat = Chat(talk, session.out, system)
     try:
         if message:

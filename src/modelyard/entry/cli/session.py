@@ -70,9 +70,13 @@ class Session:
         if self._client is None:
             from modelyard.client import Client
 
-            certificate = "" if self.remote else str(self.run.get("control_certificate", ""))
+            certificate = self.certificate("control")
             self._client = Client(self.url, key=self.api_key, certificate=certificate)
         return self._client
+
+    def certificate(self, part: str) -> str:
+        """The PEM file that the folder's own platform shows at `gateway` or `control`, if any."""
+        return "" if self.remote else str(self.run.get(f"{part}_certificate", ""))
 
     @property
     def gateway_url(self) -> str:

@@ -16,6 +16,7 @@ from modelyard.errors import (
     Upstream,
 )
 from modelyard.lib.clock import monotonic_s
+from modelyard.lib.tls import calling
 
 if TYPE_CHECKING:
     import openai
@@ -62,9 +63,18 @@ class Answer:
 class Talk:
     """Calls of one service."""
 
-    def __init__(self, gateway_url: str, api_key: str, service: str, retries: int = 0) -> None:
+    def __init__(
+        self,
+        gateway_url: str,
+        api_key: str,
+        service: str,
+        retries: int = 0,
+        certificate: str = "",
+    ) -> None:
+        """`certificate` is a PEM file to trust instead of the system's authorities."""
         import openai
 
+        trusted = calling(certificate)
         self._openai = openai
         self._service = service
         self._client = openai.OpenAI(
@@ -72,6 +82,7 @@ class Talk:
             api_key=api_key or "none",
             max_retries=retries,
             default_headers={"x-modelyard-client": "modelyard-cli"},
+            http_client=openai.DefaultHttpxClient(verify=trusted) if trusted else None,
         )
 
     def close(self) -> None:
