@@ -49,18 +49,21 @@ class MemoryMetaStore:
     def list(self, tenant: str, kind: str, after: str = "", limit: int = 1000) -> Page:
         """See the port."""
         everyone = tenant == "*"
-
-        def place(key: Key) -> str:
-            return f"{key.tenant}/{key.name}" if everyone else key.name
-
+        tenant_after, name_after = after.split("/") if everyone and after else (tenant, after)
+        behind = ("", "") if everyone and not after else (tenant_after, name_after)
         with self._changed:
             keys = sorted(
                 key
                 for key in self._documents
-                if key.kind == kind and (everyone or key.tenant == tenant) and place(key) > after
+                if key.kind == kind
+                and (everyone or key.tenant == tenant)
+                and (key.tenant, key.name) > behind
             )
             documents = [self._document(key) for key in keys[:limit]]
-        return Page(documents, place(documents[-1].key) if len(keys) > limit else "")
+        if len(keys) <= limit:
+            return Page(documents, "")
+        last = documents[-1].key
+        return Page(documents, f"{last.tenant}/{last.name}" if everyone else last.name)
 
     def watch(self, since: int, timeout_s: float) -> Sequence[Commit]:
         """See the port."""
