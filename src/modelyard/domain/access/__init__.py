@@ -63,4 +63,4 @@ def key_text(key_id: str, secret: str) -> str:
 
 def key_digest(pepper: bytes, text: str) -> str:
     """What is stored instead of a key: HMAC-SHA256 in hexadecimal (RFC 2104)."""
-    return hmac.new(pepper, text.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
+    return hmac.new(pepper, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
