@@ -1,0 +1,91 @@
+"""A stream on its way through: bytes as they came, usage counted, breaks noticed."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelyard.gateway.stream import StreamBroken, StreamRelay, Tally
+
+
+def event(value: object) -> bytes:
+    return b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
+def token(text: str) -> bytes:
+    return event({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]})
+
+
+END = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+USAGE = event({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2,
+               "prompt_tokens_details": {"cached_tokens": 1}}})  # fmt: skip
+DONE = b"data: [DONE]\n\n"
+STREAM = token("a") + b": ping\n\n" + token("é") + END + USAGE + DONE
+
+
+def relay(keep_usage: bool = False) -> StreamRelay:
+    return StreamRelay(Tally(), keep_usage=keep_usage)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_stream_cut_anywhere_passes_unchanged_but_for_usage(keep: bool) -> None:
+    expected = STREAM if keep else STREAM.replace(USAGE, b"")
+    for cut in range(len(STREAM)):
+        one = relay(keep)
+        assert one.feed(STREAM[:cut]) + one.feed(STREAM[cut:]) == expected, cut
+        assert one.done
+        usage = one.tally.usage
+        assert usage is not None
+        assert (usage.prompt_tokens, usage.completion_tokens) == (3, 2)
+        assert usage.prompt_tokens_details is not None
+        assert usage.prompt_tokens_details.cached_tokens == 1
+        assert one.tally.finish_reason == "stop"
+
+
+def test_usage_beside_content_stays() -> None:
+    both = event({"choices": [{"index": 0, "delta": {"content": "x"}}],
+                  "usage": {"prompt_tokens": 1, "completion_tokens": 1}})  # fmt: skip
+    one = relay()
+    assert one.feed(both) == both
+    assert one.tally.usage is not None
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (event({"error": {"message": "the engine gave up"}}), "the engine gave up"),
+        (event({"error": "out of memory"}), "out of memory"),
+        (b"data: {not json}\n\n", "not JSON"),
+        (b"data: {not json\n\n", "not JSON"),
+        (b"data: hello\n\n", "not JSON"),
+    ],
+)
+def test_a_break_is_noticed_and_what_came_before_may_pass(broken: bytes, said: str) -> None:
+    one = relay()
+    with pytest.raises(StreamBroken, match=said) as raised:
+        one.feed(token("a") + broken + token("b") + b"data: [DONE]\n\n")
+    assert raised.value.passed == token("a")
+    assert not one.done
+
+
+def test_nothing_passes_behind_the_end() -> None:
+    one = relay()
+    assert one.feed(DONE + token("late")) == DONE
+
+
+def test_an_endless_event_is_refused() -> None:
+    one = relay()
+    with pytest.raises(StreamBroken, match="endless"):
+        for _ in range(20):
+            one.feed(b"data: " + b"x" * 1024 * 1024)
+
+
+@given(st.lists(st.text(max_size=8), max_size=10), st.integers(1, 40))
+def test_text_that_looks_like_markers_passes(texts: list[str], step: int) -> None:
+    odd = ['"usage":{', "[DONE]", '"error":"x"', "data: {", "}\n\ndata: {", *texts]
+    stream = b"".join(map(token, odd)) + DONE
+    one = relay()
+    passed = [one.feed(stream[at : at + step]) for at in range(0, len(stream), step)]
+    assert b"".join(passed) == stream
+    assert one.done
