@@ -67,11 +67,16 @@ class Gateway:
         return self.region.open_slot(payload)
 
     def ended(self, exchange: Exchange) -> None:
-        """Keep the records of an ended request and free what it held."""
+        """Keep the records of an ended request and free what it held.
+
+        While the spool is full, what was refused is only counted: a flood of bad requests must not
+        fill the disk.
+        """
         self.active.discard(exchange)
-        for attempt in exchange.attempts:
-            self.recorder.append("attempt", attempt)
-        self.recorder.append("request", exchange.record)
+        if exchange.slot >= 0 or not self.recorder.full:
+            for attempt in exchange.attempts:
+                self.recorder.append("attempt", attempt)
+            self.recorder.append("request", exchange.record)
         if exchange.slot >= 0:
             self.region.close_slot(exchange.slot)
         self.metrics.count(exchange.record)

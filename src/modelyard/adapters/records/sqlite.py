@@ -5,6 +5,7 @@ the batch's sequence is stored last: a batch broken off in the middle is simply 
 """
 
 import contextlib
+import functools
 import json
 import sqlite3
 import threading
@@ -180,6 +181,7 @@ class SqliteRecordStore:
                 self._path(day).with_name(self._path(day).name + suffix).unlink()
 
 
+@functools.cache  # asked for every row
 def _columns(kind: str) -> Mapping[str, type]:
     """Column → Python type of its values."""
     if kind not in KINDS:
