@@ -9,7 +9,7 @@ from modelyard.domain.access import ROLES, Principal, key_digest, key_text
 from modelyard.domain.services import NAME
 from modelyard.errors import Conflict, Invalid, NotFound, Unauthenticated
 from modelyard.lib import ids
-from modelyard.ports.meta import ABSENT, DEFAULT_TENANT, Change, Document, Key, MetaStore
+from modelyard.ports.meta import ABSENT, DEFAULT_TENANT, Change, Document, Key, MetaStore, all_of
 
 KIND = "AccessKey"
 MAX_TEXT = 128
@@ -99,7 +99,7 @@ class Access:
         document = self._meta.get(Key(DEFAULT_TENANT, KIND, key_id))
         if document is not None:
             return document
-        return next((one for one in self._all("*") if one.key.name == key_id), None)
+        return next((one for one in all_of(self._meta, "*", KIND) if one.key.name == key_id), None)
 
     def _principal(self, document: Document, now_us: int) -> Principal:
         body = document.body
@@ -117,7 +117,7 @@ class Access:
 
     def keys(self, tenant: str) -> list[dict[str, Any]]:
         """All keys, newest first, revoked ones too; never their digests."""
-        found = [_shown(dict(document.body)) for document in self._all(tenant)]
+        found = [_shown(dict(document.body)) for document in all_of(self._meta, tenant, KIND)]
         return sorted(found, key=lambda body: body["created_at_us"], reverse=True)
 
     def revoke(self, tenant: str, key_id: str, actor: str, now_us: int) -> dict[str, Any]:
@@ -141,18 +141,8 @@ class Access:
     def _other_admin(self, tenant: str, key_id: str, now_us: int) -> bool:
         return any(
             one.body["role"] == "admin" and one.key.name != key_id and is_valid(one, now_us)
-            for one in self._all(tenant)
+            for one in all_of(self._meta, tenant, KIND)
         )
-
-    def _all(self, tenant: str) -> list[Document]:
-        documents: list[Document] = []
-        after = ""
-        while True:
-            page = self._meta.list(tenant, KIND, after)
-            documents += page.documents
-            after = page.next_after
-            if not after:
-                return documents
 
 
 def is_valid(document: Document, now_us: int) -> bool:

@@ -13,12 +13,12 @@ import msgspec
 
 from modelyard.control.leases import KIND as LEASE_KIND
 from modelyard.control.leases import Lease
-from modelyard.control.services import KIND, STATUS_KIND, all_of
+from modelyard.control.services import KIND, STATUS_KIND
 from modelyard.domain import services
 from modelyard.domain.snapshot import Endpoint
 from modelyard.errors import Conflict, ModelyardError
 from modelyard.ports.engine import Engine, LaunchSpec, ReplicaState, ResolvedModel, Target
-from modelyard.ports.meta import ABSENT, Change, Commit, Document, Key, MetaStore
+from modelyard.ports.meta import ABSENT, Change, Commit, Document, Key, MetaStore, all_of
 
 ACTOR = "reconciler"
 

@@ -11,7 +11,7 @@ from modelyard.errors import Conflict, Invalid, NotFound
 from modelyard.lib.digests import is_digest
 from modelyard.ports.blobs import BlobStore
 from modelyard.ports.engine import ModelFile, ResolvedModel
-from modelyard.ports.meta import ABSENT, Change, Document, Key, MetaStore
+from modelyard.ports.meta import ABSENT, Change, Document, Key, MetaStore, all_of
 
 MODEL = "Model"
 VERSION = "ModelVersion"
@@ -140,7 +140,7 @@ class Registry:
 
     def models(self, tenant: str) -> list[dict[str, Any]]:
         """All models by name."""
-        return [dict(document.body) for document in self._all(tenant, MODEL)]
+        return [dict(document.body) for document in all_of(self._meta, tenant, MODEL)]
 
     def model(self, tenant: str, name: str) -> dict[str, Any]:
         """`{model, generation, versions}`, versions newest first. Raises NotFound."""
@@ -248,7 +248,7 @@ class Registry:
         document = self._meta.get(Key(tenant, MODEL, name))
         if document is not None:
             return document
-        known = [other.key.name for other in self._all(tenant, MODEL)]
+        known = [other.key.name for other in all_of(self._meta, tenant, MODEL)]
         near = difflib.get_close_matches(name, known, n=1)
         there = f"there are: {', '.join(known)}" if known else "push one: modelyard models push"
         raise NotFound(f"no model {name!r}", hint=f"did you mean {near[0]!r}?" if near else there)
@@ -266,16 +266,6 @@ class Registry:
             after = page.next_after
             if not after:
                 return found
-
-    def _all(self, tenant: str, kind: str) -> list[Document]:
-        documents: list[Document] = []
-        after = ""
-        while True:
-            page = self._meta.list(tenant, kind, after)
-            documents += page.documents
-            after = page.next_after
-            if not after:
-                return documents
 
 
 def _version_key(tenant: str, name: str, version: int) -> Key:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from modelyard.domain import services
 from modelyard.errors import Conflict, NotFound
-from modelyard.ports.meta import ABSENT, Change, Document, Key, MetaStore
+from modelyard.ports.meta import ABSENT, Change, Document, Key, MetaStore, all_of
 
 KIND = "Service"
 STATUS_KIND = "ServiceStatus"
@@ -80,18 +80,6 @@ class Services:
             "status": _without_secrets(status.body) if status else None,
             "generation": document.generation,
         }
-
-
-def all_of(meta: MetaStore, tenant: str, kind: str) -> list[Document]:
-    """Every document of a kind, page by page."""
-    documents: list[Document] = []
-    after = ""
-    while True:
-        page = meta.list(tenant, kind, after)
-        documents += page.documents
-        after = page.next_after
-        if not after:
-            return documents
 
 
 def _without_secrets(status: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from modelyard.control.access import KIND as KEY_KIND
 from modelyard.control.access import is_valid
 from modelyard.control.reconcile import Status
 from modelyard.control.services import KIND as SERVICE_KIND
-from modelyard.control.services import STATUS_KIND, all_of
+from modelyard.control.services import STATUS_KIND
 from modelyard.domain import services
 from modelyard.domain.snapshot import AccessKey, Price, Revision, Service, Snapshot, seal
 from modelyard.errors import Invalid
 from modelyard.lib import clock
-from modelyard.ports.meta import Commit, Document, MetaStore, newest
+from modelyard.ports.meta import Commit, Document, MetaStore, all_of, newest
 
 NANO = 1_000_000_000
 RELEVANT = {KEY_KIND, SERVICE_KIND, STATUS_KIND}

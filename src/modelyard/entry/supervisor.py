@@ -22,7 +22,7 @@ from modelyard import app as composition
 from modelyard.adapters.target.channel import handlers
 from modelyard.adapters.target.process import ProcessTarget
 from modelyard.control.reconcile import ACTOR, Status
-from modelyard.control.services import STATUS_KIND, all_of
+from modelyard.control.services import STATUS_KIND
 from modelyard.domain import snapshot as snapshots
 from modelyard.errors import Conflict, ModelyardError, Unavailable
 from modelyard.gateway.recorder import close_lost_slots
@@ -32,7 +32,7 @@ from modelyard.lib.channel import serve
 from modelyard.lib.datafolder import DataFolder, write_private
 from modelyard.lib.fetch import fetch
 from modelyard.lib.tls import calling, listening
-from modelyard.ports.meta import Change
+from modelyard.ports.meta import Change, all_of
 from modelyard.settings import Settings, to_json
 
 READY_S = 30.0

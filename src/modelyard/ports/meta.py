@@ -98,6 +98,18 @@ class MetaStore(Protocol):
         ...
 
 
+def all_of(store: MetaStore, tenant: str, kind: str) -> list[Document]:
+    """Every document of a kind, page by page."""
+    documents: list[Document] = []
+    after = ""
+    while True:
+        page = store.list(tenant, kind, after)
+        documents += page.documents
+        after = page.next_after
+        if not after:
+            return documents
+
+
 def newest(store: MetaStore, since: int = 0) -> int:
     """The generation of the store, which is known to be `since` or later. Found by doubling and
     halving steps: a history may hold millions of commits."""

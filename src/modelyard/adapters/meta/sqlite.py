@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from modelyard.adapters.sqlite import connect, translated
+from modelyard.adapters.sqlite import connect, transaction, translated
 from modelyard.lib import clock, ids
 from modelyard.ports.meta import Change, Commit, Document, Key, Page, check_changes, conflict
 
@@ -39,7 +39,7 @@ class SqliteMetaStore:
         self._local = threading.local()
         self._opened: list[sqlite3.Connection] = []
         self._opening = threading.Lock()
-        with self._store() as db, self._transaction(db):
+        with self._store() as db, transaction(db):
             for statement in _SCHEMA.split(";"):
                 db.execute(statement)
             db.execute("INSERT OR IGNORE INTO store VALUES ('epoch', ?)", (ids.uuid7().hex(),))
@@ -108,7 +108,7 @@ class SqliteMetaStore:
     def commit(self, changes: Sequence[Change], actor: str, reason: str) -> int:
         """See the port."""
         bodies = check_changes(changes, actor, reason)
-        with self._store() as db, self._transaction(db):
+        with self._store() as db, transaction(db):
             for change in changes:
                 found = _generation(db, change.key)
                 if found != change.expected:
@@ -138,17 +138,6 @@ class SqliteMetaStore:
                 with self._opening:
                     self._opened.append(self._local.db)
             yield self._local.db
-
-    @contextmanager
-    def _transaction(self, db: sqlite3.Connection) -> Iterator[None]:
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
 
 
 def _generation(db: sqlite3.Connection, key: Key) -> int:

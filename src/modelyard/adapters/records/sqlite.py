@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from modelyard.adapters.records.query import MEASURED, SUMS, condition, merged, ordered, summarised
-from modelyard.adapters.sqlite import connect, translated
+from modelyard.adapters.sqlite import connect, transaction, translated
 from modelyard.domain.records import KINDS
 from modelyard.errors import Invalid
 from modelyard.lib.ids import began_us
@@ -54,7 +54,7 @@ class SqliteRecordStore:
         with self._lock:
             fresh = rows[self._overlap(batch) :]
             for day, group in _by_day(fresh).items():
-                with self._window(day) as db, _transaction(db):
+                with self._window(day) as db, transaction(db):
                     for kind, row in group:
                         _insert(db, kind, row)
             if batch.source:
@@ -249,15 +249,3 @@ def _default(kind: str, name: str) -> Any:
     field = next(field for field in msgspec.structs.fields(KINDS[kind]) if field.name == name)
     value = None if field.default is msgspec.NODEFAULT else field.default
     return int(value) if isinstance(value, bool) else value
-
-
-@contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
