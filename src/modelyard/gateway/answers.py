@@ -283,7 +283,8 @@ def settle(exchange: "Exchange") -> None:
     elif tally.events:
         # The stream ended before its usage: every event carried about one token.
         record.tokens_output = tally.events
-    if exchange.service is not None and exchange.service.revision.price is not None:
+    known = record.tokens_input is not None or record.tokens_output is not None
+    if known and exchange.service is not None and exchange.service.revision.price is not None:
         record.cost_nano_usd = cost_nano_usd(
             exchange.service.revision.price,
             record.tokens_input or 0,
@@ -294,6 +295,7 @@ def settle(exchange: "Exchange") -> None:
 
 def cost_nano_usd(price: Price, tokens_input: int, tokens_output: int, tokens_cached: int) -> int:
     """What tokens cost, rounded up to a nano-dollar. Cached tokens are part of the input."""
-    fresh = max(0, tokens_input - tokens_cached)
-    total = fresh * price.input + tokens_cached * price.cached + tokens_output * price.output
+    cached = min(tokens_cached, tokens_input)
+    fresh = tokens_input - cached
+    total = fresh * price.input + cached * price.cached + tokens_output * price.output
     return -(-total // 1_000_000)
