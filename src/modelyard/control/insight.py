@@ -55,10 +55,6 @@ class Insight:
         for listener in listeners:
             listener.wake()
 
-    def acknowledged(self, source: str) -> int:
-        """The highest sequence that is stored of a source."""
-        return self._records.last_sequence(source)
-
     def prune(self, before_us: int) -> int:
         """Drop whole days that ended before; the number of rows."""
         return self._records.prune(before_us)

@@ -5,19 +5,21 @@ import logging
 import os
 import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from modelyard.domain import snapshot as snapshots
-from modelyard.errors import ModelyardError
-from modelyard.gateway.recorder import Recorder, Segment, SegmentReader
+from modelyard.errors import Invalid, ModelyardError
+from modelyard.gateway.recorder import Recorder
 from modelyard.lib.fetch import fetch
 
 WAIT_S = 25.0
 PAUSE_S = 0.25
 """Between two tries while the control plane does not answer."""
-BATCH = 500
+PIECE_BYTES = 512 * 1024
+"""Sent at once; a record is far smaller."""
 FLUSH_S = 0.15
 """How often new records are shipped; a page shows a request this much after it ended."""
 
@@ -109,7 +111,7 @@ class Shipper:
         self._token = token
         self._recorder = recorder
         self._orphans = orphans
-        self._readers: dict[str, SegmentReader] = {}
+        self._sent: dict[str, Sent] = {}
 
     async def run(self) -> None:
         """Ship until cancelled."""
@@ -124,49 +126,52 @@ class Shipper:
     async def ship(self) -> None:
         """Send all there is. Raises Unavailable or TimedOut when it could not."""
         for path in [*self._orphans(), *self._recorder.sealed()]:
-            await self._ship_segment(path, None)
+            try:
+                await self._ship(path.stem, partial(_read, path))
+            except Invalid:
+                log.exception("%s is put aside", path)
+                path.rename(path.with_suffix(".refused"))
             path.unlink(missing_ok=True)
-            self._readers.pop(path.stem, None)
+            self._sent.pop(path.stem, None)
         current = self._recorder.current
         if current is not None:
-            await self._ship_segment(current.path, current)
+            await self._ship(current.path.stem, current.read)
 
-    async def _ship_segment(self, path: Path, writing: Segment | None) -> None:
-        reader = self._readers.get(path.stem)
-        if reader is None:
-            reader = SegmentReader(path)
-            if writing is None or writing.entries:
-                reader.take(await self._ask(path.stem))
-            self._readers[path.stem] = reader
-        while entries := reader.peek(BATCH):
-            await self._send(path.stem, reader.entries + len(entries), entries)
-            reader.take(len(entries))
+    async def _ship(self, source: str, read: Callable[[int, int], bytes]) -> None:
+        """Send one segment's frames as they are, from where the last answer ended. Started anew,
+        it begins at the front: the store skips what it has."""
+        sent = self._sent.get(source, Sent(0, 0))
+        while piece := read(sent.size_bytes, PIECE_BYTES):
+            taken = await self._send(source, sent.rows, piece)
+            if not taken.size_bytes:
+                return  # the end of a segment, or a frame that a power cut has torn
+            sent = Sent(sent.size_bytes + taken.size_bytes, sent.rows + taken.rows)
+            self._sent[source] = sent
 
-    async def _ask(self, source: str) -> int:
+    async def _send(self, source: str, first: int, piece: bytes) -> "Sent":
         answer = await fetch(
-            f"{self._url}/internal/records/{source}",
-            token=self._token,
-            timeout_s=10,
-            tls=self._tls,
-        )
-        if answer.status != 200:
-            raise OSError(f"the control plane answered {answer.status}")
-        return msgspec.json.decode(answer.body, type=_Acknowledged).acknowledged
-
-    async def _send(self, source: str, sequence: int, entries: list[bytes]) -> None:
-        rows = b",".join(entries)
-        body = b'{"source":"%b","sequence":%d,"rows":[%b]}' % (source.encode(), sequence, rows)
-        answer = await fetch(
-            f"{self._url}/internal/records",
+            f"{self._url}/internal/records/{source}?first={first}",
             token=self._token,
             timeout_s=30,
             method="POST",
-            body=body,
+            body=piece,
             tls=self._tls,
         )
+        if answer.status == 400:
+            raise Invalid(f"the control plane cannot read its records: {answer.body[:200]!r}")
         if answer.status != 200:
             raise OSError(f"the control plane answered {answer.status}: {answer.body[:200]!r}")
+        return msgspec.json.decode(answer.body, type=Sent)
 
 
-class _Acknowledged(msgspec.Struct):
-    acknowledged: int
+class Sent(msgspec.Struct, frozen=True):
+    """How much of a segment the control plane has stored."""
+
+    size_bytes: int
+    rows: int
+
+
+def _read(path: Path, at: int, limit: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(at)
+        return file.read(limit)

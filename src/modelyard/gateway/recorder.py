@@ -4,13 +4,11 @@ An entry is in the mapped spool before the last bytes of its answer are written,
 process loses none. Segments are shipped in order; the store remembers per segment how many
 entries it has, so shipping again after any crash stores nothing twice.
 
-A segment is a file of entries `length u32 · crc32 u32 · JSON [kind, row]`, closed by length 0.
+A segment is a file of frames (`lib/frames`), each with the JSON `[kind, row]`.
 """
 
 import mmap
 import os
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +17,9 @@ import msgspec
 from modelyard.domain.records import Outcome
 from modelyard.errors import Unavailable
 from modelyard.gateway.shared import SharedFile
-from modelyard.lib import clock, ids
+from modelyard.lib import clock, frames, ids
 
 SEGMENT_BYTES = 4 * 1024 * 1024
-MAX_ENTRY_BYTES = 256 * 1024
-_READ_BYTES = 1024 * 1024
-_HEAD = struct.Struct("<II")
 _encoder = msgspec.json.Encoder()
 
 
@@ -49,62 +44,29 @@ class Segment:
             ) from error
         finally:
             os.close(descriptor)
-        self._at = 0
-        self.entries = 0
+        self._view = memoryview(self._map)
+        self.written = 0
+        """Bytes of whole frames."""
+        self.closed = False
 
     def append(self, payload: bytes) -> bool:
         """Write one entry; False when it does not fit any more."""
-        end = self._at + _HEAD.size + len(payload)
-        if end + _HEAD.size > len(self._map):
+        if self.written + 2 * frames.HEAD.size + len(payload) > len(self._view):
             return False
-        start = self._at + _HEAD.size
-        self._map[start:end] = payload
-        _HEAD.pack_into(self._map, self._at, len(payload), zlib.crc32(payload))
-        self._at = end
-        self.entries += 1
+        self.written = frames.put(self._view, self.written, payload)
         return True
+
+    def read(self, at: int, limit: int) -> bytes:
+        """What was written from `at` on, at most `limit` bytes; nothing once it is closed."""
+        if self.closed:
+            return b""
+        return bytes(self._view[at : min(self.written, at + limit)])
 
     def close(self) -> None:
         """Unmap; what was written stays."""
+        self.closed = True
+        self._view.release()
         self._map.close()
-
-
-class SegmentReader:
-    """Reads whole entries of a segment in order, while it may still be written.
-
-    A torn entry, possible only after a power cut, ends the segment.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.entries = 0
-        """How many entries have been taken."""
-        self._at = 0
-
-    def peek(self, limit: int) -> list[bytes]:
-        """Up to `limit` entries behind those taken."""
-        return [payload for payload, _ in self._scan(limit)]
-
-    def take(self, count: int) -> None:
-        """Count entries as done, so that `peek` goes on behind them."""
-        for _, end in self._scan(count):
-            self._at = end
-            self.entries += 1
-
-    def _scan(self, limit: int) -> list[tuple[bytes, int]]:
-        with self.path.open("rb") as file:
-            file.seek(self._at)
-            data = file.read(_READ_BYTES)
-        found: list[tuple[bytes, int]] = []
-        at = 0
-        while len(found) < limit and at + _HEAD.size <= len(data):
-            length, checksum = _HEAD.unpack_from(data, at)
-            payload = data[at + _HEAD.size : at + _HEAD.size + length]
-            if not length or len(payload) < length or zlib.crc32(payload) != checksum:
-                break
-            at += _HEAD.size + length
-            found.append((payload, self._at + at))
-        return found
 
 
 class Recorder:
@@ -121,7 +83,7 @@ class Recorder:
 
     def append(self, kind: str, record: Any) -> None:
         """Keep one record. Never fails: room for it was made before the request was admitted."""
-        payload = _encoder.encode((kind, record))[:MAX_ENTRY_BYTES]
+        payload = _encoder.encode((kind, record))
         if self.current is not None and self.current.append(payload):
             return
         self._roll()
@@ -156,7 +118,7 @@ class Recorder:
         """Stop writing; an empty segment is removed."""
         if self.current is not None:
             self.current.close()
-            if not self.current.entries:
+            if not self.current.written:
                 self.current.path.unlink(missing_ok=True)
             self.current = None
 
@@ -199,7 +161,7 @@ def _lost(payload: bytes) -> dict[str, Any] | None:
 def _write_lost(folder: Path, lost: list[dict[str, Any]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     payloads = [_encoder.encode(("request", record)) for record in lost]
-    size = sum(len(payload) + _HEAD.size for payload in payloads) + _HEAD.size
+    size = sum(len(payload) + frames.HEAD.size for payload in payloads) + frames.HEAD.size
     segment = Segment(folder, size)
     for payload in payloads:
         segment.append(payload)

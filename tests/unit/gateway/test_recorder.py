@@ -11,10 +11,10 @@ from modelyard.gateway.recorder import (
     SEGMENT_BYTES,
     Recorder,
     Segment,
-    SegmentReader,
     close_lost_slots,
 )
 from modelyard.gateway.shared import SLOTS, SharedFile
+from modelyard.lib import frames
 
 
 def record(number: int) -> RequestRecord:
@@ -32,25 +32,33 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
 
 
 def read(path: Path) -> list[str]:
-    reader = SegmentReader(path)
-    found = []
-    while entries := reader.peek(100):
-        found += [json.loads(entry)[1]["request_id"] for entry in entries]
-        reader.take(len(entries))
-    return found
+    payloads, _ = frames.whole(path.read_bytes())
+    return [json.loads(payload)[1]["request_id"] for payload in payloads]
 
 
 def test_entries_are_readable_while_they_are_written(recorder: Recorder) -> None:
-    assert recorder.current is not None
-    reader = SegmentReader(recorder.current.path)
-    assert reader.peek(10) == []
+    segment = recorder.current
+    assert segment is not None
+    assert segment.read(0, 1000) == b""
     for number in range(3):
         recorder.append("request", record(number))
-    assert len(reader.peek(10)) == 3
-    reader.take(2)
+    payloads, size = frames.whole(segment.read(0, 100_000))
+    assert len(payloads) == 3
+    assert size == segment.written
     recorder.append("request", record(3))
-    assert [json.loads(entry)[1]["started_at_us"] for entry in reader.peek(10)] == [2, 3]
-    assert reader.entries == 2
+    ((payload,), _) = frames.whole(segment.read(size, 100_000))
+    assert json.loads(payload)[1]["started_at_us"] == 3
+    assert frames.whole(segment.read(0, size + 9)) == (payloads, size), "a cut frame is left"
+
+
+def test_a_segment_that_was_rolled_gives_nothing_more(recorder: Recorder) -> None:
+    segment = recorder.current
+    assert segment is not None
+    count = 0
+    while recorder.current is segment:
+        recorder.append("request", record(count))
+        count += 1
+    assert segment.read(0, 1000) == b"", "its reader goes on with the file, once it is sealed"
 
 
 def test_segments_follow_each_other_in_order(recorder: Recorder) -> None:
@@ -119,8 +127,8 @@ def test_open_slots_of_a_dead_process_become_records(tmp_path: Path) -> None:
     assert close_lost_slots(shared, tmp_path / "spool", 1) == 2
     (path,) = (tmp_path / "spool" / "1").glob("*.spool")
     assert sorted(read(path)) == ["req_0", "req_2"]
-    (row,) = {json.loads(entry)[1]["outcome"] for entry in SegmentReader(path).peek(9)}
-    assert row == "gateway_lost"
+    payloads, _ = frames.whole(path.read_bytes())
+    assert {json.loads(payload)[1]["outcome"] for payload in payloads} == {"gateway_lost"}
     assert close_lost_slots(shared, tmp_path / "spool", 1) == 0
 
 

@@ -11,6 +11,7 @@ from modelyard.domain.access import Principal
 from modelyard.entry.api.allow import allow
 from modelyard.entry.api.context import Context, context
 from modelyard.errors import Invalid
+from modelyard.lib import frames
 from modelyard.ports.records import Batch
 
 router = APIRouter(prefix="/internal", include_in_schema=False)
@@ -20,10 +21,7 @@ Process = Annotated[Principal, Depends(allow("internal"))]
 MAX_WAIT_S = 60.0
 
 
-class _Records(msgspec.Struct):
-    source: str
-    sequence: int
-    rows: list[tuple[str, dict[str, Any]]]
+_entries = msgspec.json.Decoder(tuple[str, dict[str, Any]])
 
 
 @router.get("/snapshot")
@@ -37,19 +35,20 @@ async def snapshot(
     return Response(snapshots.encode(newer), media_type="application/json")
 
 
-@router.post("/records")
-async def append(request: Request, here: Here, _: Process) -> dict[str, int]:
-    """Store a batch; answered once it is durable."""
+@router.post("/records/{source}")
+async def append(
+    source: str, request: Request, here: Here, _: Process, first: int = 0
+) -> dict[str, int]:
+    """Store the whole frames of a piece of a spool segment; answered once they are durable.
+
+    `first` counts the entries before the piece; those that are stored already are skipped.
+    """
+    payloads, size_bytes = frames.whole(await request.body())
     try:
-        batch = msgspec.json.decode(await request.body(), type=_Records)
+        rows = [_entries.decode(payload) for payload in payloads]
     except msgspec.DecodeError as error:
         raise Invalid(f"records: {error}") from None
-    rows = Batch(batch.source, batch.sequence, batch.rows)
-    await run_in_threadpool(here.app.insight.ingest, rows)
-    return {"acknowledged": batch.sequence}
-
-
-@router.get("/records/{source}")
-def acknowledged(source: str, here: Here, _: Process) -> dict[str, int]:
-    """How much of a source is stored."""
-    return {"acknowledged": here.app.insight.acknowledged(source)}
+    if rows:
+        batch = Batch(source, first + len(rows), rows)
+        await run_in_threadpool(here.app.insight.ingest, batch)
+    return {"size_bytes": size_bytes, "rows": len(rows)}
