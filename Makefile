@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+JSON ?=
+TO_JSON = $(if $(JSON),--json $(JSON))
 WORKERS ?= 2
 
 .PHONY: demo test check format bench bench-gateway bench-engine chaos accuracy screenshots lock clean
@@ -12,7 +14,7 @@ help:
 	@echo "make demo            set up everything and run the main job (ARGS=--exit: verify and leave)"
 	@echo "make test            set up everything and run the tests"
 	@echo "make check           ruff, mypy, import contracts"
-	@echo "make bench           figures of the gateway and of the engine beside peers"
+	@echo "make bench           figures of the gateway and of the engine beside peers (JSON=PATH)"
 	@echo "make chaos           kill every process under load; nothing may be lost"
 	@echo "make accuracy        v1, v2, v3 of the shipped model on the held-out questions"
 
@@ -41,16 +43,16 @@ format: $(VENV)/.ready
 bench: bench-gateway bench-engine
 
 bench-gateway: $(VENV)/.ready
-	$(BIN)/python -m bench.gateway $(ARGS)
+	$(BIN)/python -m bench.gateway $(TO_JSON) $(ARGS)
 
 bench-engine: $(VENV)/.ready
-	$(BIN)/python -m bench.engine $(ARGS)
+	$(BIN)/python -m bench.engine $(TO_JSON) $(ARGS)
 
 chaos: $(VENV)/.ready
-	$(BIN)/python -m bench.chaos $(ARGS)
+	$(BIN)/python -m bench.chaos $(TO_JSON) $(ARGS)
 
 accuracy: $(VENV)/.ready
-	$(BIN)/python -m bench.accuracy $(ARGS)
+	$(BIN)/python -m bench.accuracy $(TO_JSON) $(ARGS)
 
 screenshots: $(VENV)/.ready
 	SCREENSHOTS=docs/screenshots $(BIN)/python -m pytest tests/browser $(ARGS)

@@ -12,6 +12,7 @@ from typing import Any
 
 import openai
 
+from bench import report
 from modelyard.client import Client
 from modelyard.entry.cli.background import platform
 
@@ -31,8 +32,12 @@ def main() -> None:
     print(f"{'version':<16}" + "".join(f"{split:>12}" for split in splits))
     for version, shares in found.items():
         print(f"{version:<16}" + "".join(f"{shares[split]:>12.1%}" for split in splits))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2))
+    figures = {
+        f"accuracy_v{version.rpartition(':')[2]}_{split}": share
+        for version, shares in found.items()
+        for split, share in shares.items()
+    }
+    report.publish(figures, options.json)
 
 
 def measure(data: Path) -> dict[str, dict[str, float]]:

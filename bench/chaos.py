@@ -10,7 +10,6 @@ heal, when the record of an answered request is missing, or when a process is le
 """
 
 import argparse
-import json
 import socket
 import subprocess
 import sys
@@ -20,10 +19,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import httpx
 
+from bench import report
 from bench.processes import Process, alive, kill, tree
 from modelyard.client import Client
 from modelyard.errors import ModelyardError
@@ -160,13 +160,12 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="modelyard-chaos-") as folder:
         result = run(Installation(Path(folder) / "data"), options.callers, options.calm)
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=2))
+    report.publish(result, options.json)
     raise SystemExit(0 if not result["missing"] and not result["left_running"] else 1)
 
 
-def run(installation: Installation, count: int, calm_s: float) -> dict[str, Any]:
-    """All strikes on one installation; what came of it."""
+def run(installation: Installation, count: int, calm_s: float) -> dict[str, float]:
+    """All strikes on one installation; the figures."""
     installation.start()
     try:
         _serve(installation)
@@ -181,14 +180,17 @@ def run(installation: Installation, count: int, calm_s: float) -> dict[str, Any]
     left = [one for one in installation.seen.values() if alive(one.pid)]
     print(f"\n{len(callers.answered)} requests answered, {len(missing)} without a record")
     print(f"stopped with {code}, {len(left)} processes left running")
-    for one in left:
-        print(f"  left: {one.kind} {one.pid}")
-    return {
-        "strikes": [one._asdict() for one in struck],
+    for process in left:
+        print(f"  left: {process.kind} {process.pid}")
+    figures: dict[str, float] = {
         "answered": len(callers.answered),
-        "missing": sorted(missing),
+        "missing": len(missing),
         "left_running": len(left),
     }
+    for one in struck:
+        figures[f"healed_s_{one.what}"] = one.healed_s
+        figures[f"failed_{one.what}"] = one.failed
+    return figures
 
 
 def _serve(installation: Installation) -> None:

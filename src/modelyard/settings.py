@@ -41,7 +41,7 @@ class GatewaySettings:
     port: int = 8080
     """0 lets the system choose; `run.json` tells which."""
     workers: int = 1
-    """Gateway processes on the one port. One core serves about 30,000 requests a second."""
+    """Gateway processes on the one port. What one core serves is in docs/benchmarks.md."""
     max_body_bytes: int = 20 * 1024 * 1024
     """Larger request bodies are refused with 413 before they are read whole."""
     max_header_bytes: int = 64 * 1024

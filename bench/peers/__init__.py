@@ -1,0 +1,1 @@
+"""Gateways of others, each in an environment of its own, for comparison."""
