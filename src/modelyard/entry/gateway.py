@@ -75,7 +75,7 @@ async def _serve(settings: Settings, listener: socket.socket, index: int, contro
     await asyncio.gather(*tasks, return_exceptions=True)
     with contextlib.suppress(Exception):  # what cannot be shipped stays in the spool
         await asyncio.wait_for(shipper.ship(), 2.0)
-    gateway.recorder.close()
+    gateway.recorder.close(shipper.shipped_bytes())
     if failed:
         raise SystemExit(1)
 

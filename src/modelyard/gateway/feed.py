@@ -137,6 +137,11 @@ class Shipper:
         if current is not None:
             await self._ship(current.path.stem, current.read)
 
+    def shipped_bytes(self) -> int:
+        """Of the segment that is being written."""
+        current = self._recorder.current
+        return self._sent.get(current.path.stem, Sent(0, 0)).size_bytes if current else 0
+
     async def _ship(self, source: str, read: Callable[[int, int], bytes]) -> None:
         """Send one segment's frames as they are, from where the last answer ended. Started anew,
         it begins at the front: the store skips what it has."""

@@ -114,11 +114,11 @@ class Recorder:
         current = self.current.path if self.current else None
         return [path for path in sorted(self.folder.glob("*.spool")) if path != current]
 
-    def close(self) -> None:
-        """Stop writing; an empty segment is removed."""
+    def close(self, shipped_bytes: int = 0) -> None:
+        """Stop writing; a segment that was shipped whole (or is empty) is removed."""
         if self.current is not None:
             self.current.close()
-            if not self.current.written:
+            if self.current.written <= shipped_bytes:
                 self.current.path.unlink(missing_ok=True)
             self.current = None
 
