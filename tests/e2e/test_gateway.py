@@ -159,6 +159,21 @@ async def test_another_endpoint_answers_before_the_first_byte(
     assert found["request"]["outcome"] == "completed"
 
 
+async def test_a_stream_that_has_said_nothing_yet_can_be_tried_elsewhere(
+    running: Platform, http: httpx.AsyncClient
+) -> None:
+    mute = Behaviour(fault="truncate")
+    async with outside(running, "mute", mute, Behaviour()):
+        for _ in range(4):
+            answer = await http.post("/v1/chat/completions", json=body("mute", stream=True))
+            assert answer.text.count('"role": "assistant"') == 1
+            assert answer.text.endswith("data: [DONE]\n\n")
+    async with outside(running, "mute", mute):
+        answer = await http.post("/v1/chat/completions", json=body("mute", stream=True))
+        assert answer.status_code == 502, "an error before the first token has its status"
+        assert answer.json()["error"]["code"] == "upstream_closed"
+
+
 async def test_all_endpoints_dead_is_said_and_recorded(
     running: Platform, http: httpx.AsyncClient
 ) -> None:

@@ -10,7 +10,7 @@ from modelyard.domain.snapshot import Price
 from modelyard.gateway.assemble import Assembler
 from modelyard.gateway.catalog import Endpoint
 from modelyard.gateway.dialects import openai
-from modelyard.gateway.stream import StreamBroken, StreamRelay, Tally
+from modelyard.gateway.stream import StreamBroken, StreamRelay, Tally, says_something
 from modelyard.lib.http import ResponseHead
 from modelyard.lib.sse import EventSplitter
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from modelyard.gateway.exchange import Exchange
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_HELD_BYTES = 64 * 1024
 _JSON = b"Content-Type: application/json\r\n"
 _EVENTS = b"Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"
 _PASSED = frozenset({b"content-type", b"retry-after", b"retry-after-ms", b"x-should-retry"})
@@ -151,7 +152,7 @@ class Assembled(_FromStream):
         if message:
             self.exchange.fail(errors.Upstream(message, code="upstream_stream_error"))
             return False
-        if glimpse is not None and glimpse.choices:
+        if self.tally.events or says_something(event):
             self.tally.events += 1
             self.exchange.mark_first_token()
         self._assembler.add(event)
@@ -200,8 +201,9 @@ class Streamed(_FromStream):
 
     def _pass_on(self, passed: bytes) -> None:
         if not self.tally.events:
-            self._held += passed  # comments before the first token
-            return
+            self._held += passed  # comments, and the role, before the first token
+            if len(self._held) < MAX_HELD_BYTES:
+                return
         self._commit()
         exchange = self.exchange
         data, self._held = self._held + passed, b""

@@ -49,6 +49,38 @@ class Glimpse(msgspec.Struct):
 _decoder = msgspec.json.Decoder(Glimpse)
 
 
+class _Part(msgspec.Struct):
+    delta: dict[str, msgspec.Raw] | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Parts(msgspec.Struct):
+    choices: list[_Part] | None = None
+
+
+_parts = msgspec.json.Decoder(_Parts)
+_NOTHING = {b"null", b'""', b"[]", b"{}"}
+
+
+def says_something(data: bytes) -> bool:
+    """Whether an event holds more than the role that engines announce before they compute: text,
+    reasoning, a tool call, an end. Until then nothing is lost by trying another endpoint."""
+    try:
+        parts = _parts.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return any(
+        part.text
+        or part.finish_reason
+        or any(
+            name != "role" and bytes(value) not in _NOTHING
+            for name, value in (part.delta or {}).items()
+        )
+        for part in parts.choices or ()
+    )
+
+
 class Tally:
     """What is known of an answer so far."""
 
@@ -58,7 +90,7 @@ class Tally:
         self.usage: Usage | None = None
         self.finish_reason = ""
         self.events = 0
-        """Pieces with content seen: what an aborted stream is counted by."""
+        """Events with content seen: what an aborted stream is counted by."""
 
     def see(self, data: bytes) -> Glimpse | None:
         """Read one JSON value; None when it is not one."""
@@ -92,7 +124,8 @@ class StreamRelay:
         what came before it in the same piece is in the error's `passed`.
         """
         if (
-            not self._splitter.pending
+            self.tally.events
+            and not self._splitter.pending
             and piece.startswith(b"data: {")
             and piece.endswith(b"}\n\n")
             and _NOTABLE.search(piece) is None
@@ -124,7 +157,8 @@ class StreamRelay:
             raise StreamBroken(message, b"".join(passed))
         if glimpse.usage is not None and not glimpse.choices and not self._keep_usage:
             return  # the extra chunk that we asked for and the client did not
-        self.tally.events += 1
+        if self.tally.events or says_something(data):
+            self.tally.events += 1
         passed.append(raw)
 
 

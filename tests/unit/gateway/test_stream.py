@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.gateway.stream import StreamBroken, StreamRelay, Tally
+from modelyard.gateway.stream import StreamBroken, StreamRelay, Tally, says_something
 
 
 def event(value: object) -> bytes:
@@ -41,6 +41,33 @@ def test_a_stream_cut_anywhere_passes_unchanged_but_for_usage(keep: bool) -> Non
         assert usage.prompt_tokens_details is not None
         assert usage.prompt_tokens_details.cached_tokens == 1
         assert one.tally.finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("choice", "says"),
+    [
+        ({"delta": {"role": "assistant"}}, False),
+        ({"delta": {"role": "assistant", "content": ""}}, False),
+        ({"delta": {"role": "assistant", "content": None, "tool_calls": []}}, False),
+        ({"delta": {"content": "x"}}, True),
+        ({"delta": {"reasoning_content": "x"}}, True),
+        ({"delta": {"tool_calls": [{"index": 0}]}}, True),
+        ({"delta": {}, "finish_reason": "stop"}, True),
+        ({"text": ""}, False),
+        ({"text": "x"}, True),
+    ],
+)
+def test_what_an_event_says(choice: dict[str, object], says: bool) -> None:
+    assert says_something(json.dumps({"choices": [choice]}).encode()) is says
+
+
+def test_the_role_is_no_token() -> None:
+    role = event({"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]})
+    one = relay()
+    assert one.feed(role) == role
+    assert one.tally.events == 0
+    one.feed(token("a") + token("b"))
+    assert one.tally.events == 2
 
 
 def test_usage_beside_content_stays() -> None:
