@@ -174,6 +174,22 @@ async def test_a_stream_that_has_said_nothing_yet_can_be_tried_elsewhere(
         assert answer.json()["error"]["code"] == "upstream_closed"
 
 
+@pytest.mark.parametrize(("status", "outcome"), [(400, "rejected"), (500, "failed")])
+async def test_an_error_inside_a_stream_has_its_status_before_the_first_token(
+    running: Platform, http: httpx.AsyncClient, status: int, outcome: str
+) -> None:
+    bad = Behaviour(fault="error_event", status=status)
+    async with outside(running, "inner", bad, bad) as servers:
+        answer = await http.post("/v1/chat/completions", json=body("inner", stream=True))
+        assert answer.status_code == (400 if status == 400 else 502)
+        assert answer.json()["error"]["message"] == "the engine gave up"
+        calls = sum(len(server.calls) for server in servers)
+        assert calls == (1 if status == 400 else 2), "a client's mistake is not tried again"
+        record = (await record_of(running, answer))["request"]
+    assert record["outcome"] == outcome
+    assert record["error_message"] == "the engine gave up"
+
+
 async def test_all_endpoints_dead_is_said_and_recorded(
     running: Platform, http: httpx.AsyncClient
 ) -> None:

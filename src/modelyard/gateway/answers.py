@@ -3,13 +3,11 @@
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
 from modelyard import errors
 from modelyard.domain.snapshot import Price
 from modelyard.gateway.assemble import Assembler
 from modelyard.gateway.catalog import Endpoint
-from modelyard.gateway.dialects import openai
+from modelyard.gateway.dialects import openai, upstream_errors
 from modelyard.gateway.stream import StreamBroken, StreamRelay, Tally, says_something
 from modelyard.lib.http import ResponseHead
 from modelyard.lib.sse import EventSplitter
@@ -119,6 +117,15 @@ class _FromStream(ABC):
         else:
             refuse(self.exchange, head, body)
 
+    def _break(self, error: StreamBroken) -> None:
+        """An error inside a 200. As long as the client has seen nothing it gets the status that
+        belongs to it; the client's own mistakes are not tried elsewhere."""
+        told = upstream_errors.read_event(error.event) if error.event else None
+        if told is None or told.status >= 500 or self.exchange.committed:
+            self.exchange.fail(error)
+        else:
+            answer_error(self.exchange, told, _JSON)
+
     @abstractmethod
     def _events(self, data: bytes) -> None:
         """Take a piece of the stream."""
@@ -150,7 +157,7 @@ class Assembled(_FromStream):
         if glimpse is not None:
             message = openai.upstream_message(glimpse.error)
         if message:
-            self.exchange.fail(errors.Upstream(message, code="upstream_stream_error"))
+            self._break(StreamBroken(message, b"", event if glimpse is not None else b""))
             return False
         if self.tally.events or says_something(event):
             self.tally.events += 1
@@ -191,7 +198,7 @@ class Streamed(_FromStream):
         except StreamBroken as error:
             if error.passed and (self.exchange.committed or self.tally.events):
                 self._pass_on(error.passed)
-            self.exchange.fail(error)
+            self._break(error)
             return
         if self._relay.done:
             self._commit()
@@ -232,41 +239,40 @@ class Streamed(_FromStream):
 
 def refuse(exchange: "Exchange", head: ResponseHead, body: bytes) -> None:
     """The upstream answered with an error status: try elsewhere, or tell the client."""
-    error_text = openai.upstream_message(_error_of(body)) or f"the upstream answered {head.status}"
-    if head.status in _RETRYABLE and exchange.may_retry():
-        exchange.fail(errors.Upstream(error_text, code=f"upstream_{head.status}"))
-    elif head.status in (401, 403):
+    if head.status < 400:
+        exchange.fail(errors.Upstream(f"the upstream answered {head.status}"))
+        return
+    error = upstream_errors.read(head.status, body)
+    code = error.code or f"upstream_{error.status}"
+    if error.status in _RETRYABLE and exchange.may_retry():
+        exchange.fail(errors.Upstream(error.message, code=code))
+    elif error.status in (401, 403):
         # Our credentials are wrong, not the client's: never show it as the client's 401.
         exchange.fail(
             errors.Upstream(
                 "the upstream refused the gateway's credentials", code="upstream_credentials"
             )
         )
-    elif head.status < 400:
-        exchange.fail(errors.Upstream(f"the upstream answered {head.status}"))
     else:
-        exchange.record.error_message = error_text[:2000]
-        headers = _passed(head) + b"X-Modelyard-Error-Source: upstream\r\n"
-        if not _error_of(body):
-            headers = _JSON + b"X-Modelyard-Error-Source: upstream\r\n"
-            body = openai.envelope(errors.Upstream(error_text, code=f"upstream_{head.status}"))
-        exchange.answer(head.status, headers, body, error_code=f"upstream_{head.status}")
+        kept = _passed(head) if error.body is body else _JSON + _passed(head, b"content-type")
+        answer_error(exchange, error, kept)
 
 
-class _ErrorBody(msgspec.Struct):
-    error: msgspec.Raw = msgspec.Raw()
+def answer_error(
+    exchange: "Exchange", error: upstream_errors.UpstreamError, headers: bytes
+) -> None:
+    """End with an upstream's error as the answer."""
+    exchange.record.error_message = error.message
+    headers += b"X-Modelyard-Error-Source: upstream\r\n"
+    code = error.code or f"upstream_{error.status}"
+    exchange.answer(error.status, headers, error.body, error_code=code)
 
 
-def _error_of(body: bytes) -> msgspec.Raw:
-    try:
-        return msgspec.json.decode(body, type=_ErrorBody).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return msgspec.Raw()
-
-
-def _passed(head: ResponseHead) -> bytes:
+def _passed(head: ResponseHead, without: bytes = b"") -> bytes:
     return b"".join(
-        b"%b: %b\r\n" % (name.title(), value) for name, value in head.headers if name in _PASSED
+        b"%b: %b\r\n" % (name.title(), value)
+        for name, value in head.headers
+        if name in _PASSED and name != without
     )
 
 

@@ -154,7 +154,7 @@ class StreamRelay:
         if glimpse is None:
             raise StreamBroken("the upstream sent an event that is not JSON", b"".join(passed))
         if message := upstream_message(glimpse.error):
-            raise StreamBroken(message, b"".join(passed))
+            raise StreamBroken(message, b"".join(passed), data)
         if glimpse.usage is not None and not glimpse.choices and not self._keep_usage:
             return  # the extra chunk that we asked for and the client did not
         if self.tally.events or says_something(data):
@@ -163,10 +163,12 @@ class StreamRelay:
 
 
 class StreamBroken(Upstream):
-    """The stream cannot go on. `passed` is what may still be passed on."""
+    """The stream cannot go on. `passed` is what may still be passed on, `event` the error that the
+    upstream told, if it told one."""
 
     code = "upstream_stream_error"
 
-    def __init__(self, message: str, passed: bytes) -> None:
+    def __init__(self, message: str, passed: bytes, event: bytes = b"") -> None:
         super().__init__(message)
         self.passed = passed
+        self.event = event

@@ -36,8 +36,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     slots: int = 64
     fault: str = ""
     """`error` answers `status` · `stall` never goes on · `truncate` closes the connection ·
-    `garbage` sends no JSON · `error_event` sends an error inside the stream · `crash` kills the
-    process · `refuse` closes without an answer. All but `error` and `refuse` happen after
+    `garbage` sends no JSON · `error_event` sends an error with `status` inside the stream ·
+    `crash` kills the process · `refuse` closes without an answer. All but `error` and `refuse` happen after
     `fault_after_tokens`."""
     fault_after_tokens: int = 0
     status: int = 500
@@ -222,7 +222,9 @@ class _Answer:
         if fault == "garbage":
             self._raw(b"data: {not json\n\n")
         if fault == "error_event":
-            self._event(_error("the engine gave up", "server_error"))
+            error = _error("the engine gave up", "server_error")
+            error["error"]["status"] = self._behaviour.status
+            self._event(error)
         await self._writer.drain()
         return False
 
