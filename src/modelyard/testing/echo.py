@@ -37,8 +37,8 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     fault: str = ""
     """`error` answers `status` · `stall` never goes on · `truncate` closes the connection ·
     `garbage` sends no JSON · `error_event` sends an error with `status` inside the stream ·
-    `crash` kills the process · `refuse` closes without an answer. All but `error` and `refuse` happen after
-    `fault_after_tokens`."""
+    `crash` kills the process · `refuse` closes without an answer. All but `error` and `refuse`
+    happen after `fault_after_tokens`."""
     fault_after_tokens: int = 0
     status: int = 500
 
