@@ -4,9 +4,10 @@
 
 One platform on the shipped model: two gateway processes, two replicas. While callers ask without
 a pause, half of them streamed, SIGKILL ends in turn a replica, a gateway process, the control
-plane, the reconciler, the supervisor, and everything at once. After the last two the script
-starts `modelyard up` again, as an init system would. It ends with 1 when the service does not
-heal, when the record of an answered request is missing, or when a process is left.
+plane, the reconciler, the supervisor, and everything at once, and SIGSTOP freezes a replica. After
+the last two the script starts `modelyard up` again, as an init system would. It ends with 1 when
+the service does not heal, when the record of an answered request is missing, or when a process is
+left.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from typing import NamedTuple
 import httpx
 
 from bench import report
-from bench.processes import Process, alive, kill, tree
+from bench.processes import Process, alive, freeze, kill, tree
 from modelyard.client import Client
 from modelyard.errors import ModelyardError
 
@@ -33,7 +34,7 @@ QUESTIONS = ("How do I cancel my order?", "Where do I track my parcel?")
 HEAL_S = 60.0
 MOST_CALLS = 20_000
 RESTARTS = {"supervisor", "everything"}
-STRIKES = ("replica", "gateway", "control", "reconciler", "supervisor", "everything")
+STRIKES = ("replica", "frozen", "gateway", "control", "reconciler", "supervisor", "everything")
 
 
 class Struck(NamedTuple):
@@ -171,7 +172,7 @@ def run(installation: Installation, count: int, calm_s: float) -> dict[str, floa
         _serve(installation)
         key = (installation.data / "admin.key").read_text().strip()
         url = f"http://127.0.0.1:{installation.ports[0]}"
-        print(f"{'killed (SIGKILL)':<18}{'processes':>9}{'healed':>9}{'answered':>10}{'failed':>8}")
+        print(f"{'struck':<18}{'processes':>9}{'healed':>9}{'answered':>10}{'failed':>8}")
         with Callers(url, key, count) as callers:
             struck = [_strike(what, installation, callers, calm_s) for what in STRIKES]
         missing = _missing(installation, callers.answered)
@@ -207,7 +208,7 @@ def _strike(what: str, installation: Installation, callers: Callers, calm_s: flo
     answered, failures = len(callers.answered), callers.failures.copy()
     victims = _victims(what, installation.processes())
     for one in victims:
-        kill(one.pid)
+        (freeze if what == "frozen" else kill)(one.pid)
     started = time.monotonic()
     if what in RESTARTS:
         assert installation.process is not None
@@ -230,7 +231,8 @@ def _strike(what: str, installation: Installation, callers: Callers, calm_s: flo
 def _victims(what: str, processes: list[Process]) -> list[Process]:
     if what == "everything":
         return processes
-    return [one for one in processes if one.kind == what][:1]
+    kind = "replica" if what == "frozen" else what
+    return [one for one in processes if one.kind == kind][:1]
 
 
 def _healed(installation: Installation, gone: set[int], callers: Callers) -> bool:

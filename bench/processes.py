@@ -47,6 +47,11 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
+def freeze(pid: int) -> None:
+    """It is there, its connections are open, and it does nothing."""
+    os.kill(pid, signal.SIGSTOP)
+
+
 def _table() -> dict[int, tuple[int, str]]:
     listed = subprocess.run(
         ["ps", "-axww", "-o", "pid=,ppid=,command="], capture_output=True, text=True, check=True

@@ -15,6 +15,7 @@ from modelyard.lib.sse import EventSplitter
 _NOTABLE = re.compile(
     rb'"usage"\s*:\s*\{|"error"\s*:\s*[^n\s]|"finish_reason"\s*:\s*"|\[DONE\]|^event:', re.MULTILINE
 )
+_SUSPICIOUS = (b'"usage"', b'"error"', b"[DONE]", b"event:")
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 
 
@@ -128,7 +129,7 @@ class StreamRelay:
             and not self._splitter.pending
             and piece.startswith(b"data: {")
             and piece.endswith(b"}\n\n")
-            and _NOTABLE.search(piece) is None
+            and _plain(piece)
             and (events := piece.count(b"\n\n")) == piece.count(b"}\n\ndata: {") + 1
         ):
             self.tally.events += events
@@ -160,6 +161,15 @@ class StreamRelay:
         if self.tally.events or says_something(data):
             self.tally.events += 1
         passed.append(raw)
+
+
+def _plain(piece: bytes) -> bool:
+    """Whether nothing in whole events is notable. Fixed bytes are looked for before the pattern:
+    it is tried at every byte."""
+    suspicious = any(word in piece for word in _SUSPICIOUS)
+    if not suspicious and piece.count(b'"finish_reason"') == piece.count(b'"finish_reason":null'):
+        return True
+    return _NOTABLE.search(piece) is None
 
 
 class StreamBroken(Upstream):

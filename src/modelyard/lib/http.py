@@ -158,10 +158,12 @@ class ChunkedReader:
     then holds the bytes behind the body. Extensions are skipped, trailers dropped.
     """
 
-    __slots__ = ("_buffer", "_left", "_state", "_trailers", "done", "rest")
+    __slots__ = ("_at", "_buffer", "_left", "_state", "_trailers", "done", "rest")
 
     def __init__(self) -> None:
         self._buffer = b""
+        self._at = 0
+        """What of the buffer is done with: it is cut once a piece, not once a chunk."""
         self._left = 0
         self._state = "size"
         self._trailers = 0
@@ -171,21 +173,24 @@ class ChunkedReader:
     def feed(self, data: bytes) -> bytes:
         """Raises Invalid on a malformed body."""
         self._buffer = self._buffer + data if self._buffer else data
+        self._at = 0
         pieces: list[bytes] = []
         while not self.done and self._step(pieces):
             pass  # each step consumes input; it says false when more is needed
+        left = self._buffer[self._at :]
+        self._buffer, self.rest = (b"", left) if self.done else (left, b"")
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _step(self, pieces: list[bytes]) -> bool:
         if self._state == "data":
             return self._take_data(pieces)
-        end = self._buffer.find(b"\r\n")
         limit = MAX_TRAILER_BYTES if self._state == "trailer" else MAX_CHUNK_LINE_BYTES
-        if end > limit or (end < 0 and len(self._buffer) > limit):
-            raise Invalid("a chunk header or trailer is too long")
+        end = self._buffer.find(b"\r\n", self._at, self._at + limit + 2)
         if end < 0:
+            if len(self._buffer) - self._at > limit:
+                raise Invalid("a chunk header or trailer is too long")
             return False
-        line, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
+        line, self._at = self._buffer[self._at : end], end + 2
         if self._state == "size":
             self._take_size(line)
         elif self._state == "crlf":
@@ -193,7 +198,7 @@ class ChunkedReader:
                 raise Invalid("a chunk is longer than it says")
             self._state = "size"
         elif not line:
-            self.done, self.rest, self._buffer = True, self._buffer, b""
+            self.done = True
         else:
             self._trailers += len(line)
             if self._trailers > MAX_TRAILER_BYTES:
@@ -208,10 +213,10 @@ class ChunkedReader:
         self._state = "data" if self._left else "trailer"
 
     def _take_data(self, pieces: list[bytes]) -> bool:
-        if not self._buffer:
+        piece = self._buffer[self._at : self._at + self._left]
+        if not piece:
             return False
-        piece = self._buffer[: self._left]
-        self._buffer = self._buffer[self._left :]
+        self._at += len(piece)
         self._left -= len(piece)
         pieces.append(piece)
         if not self._left:

@@ -18,18 +18,28 @@ class EventSplitter:
         """All events that `piece` completes."""
         buffer = self.pending + piece if self.pending else piece
         events: list[tuple[bytes, bytes]] = []
-        while (end := _end_of_event(buffer)) > 0:
-            raw, buffer = buffer[:end], buffer[end:]
+        marks = _MARKS if b"\r" in buffer else _MARKS[:1]
+        at = 0
+        while (end := _end_of_event(buffer, at, marks)) > 0:
+            raw = buffer[at:end]
             events.append((raw, event_data(raw)))
-        self.pending = buffer
+            at = end
+        self.pending = buffer[at:]
         return events
 
 
-def _end_of_event(buffer: bytes) -> int:
-    ends = [
-        at + len(mark) for mark in (b"\n\n", b"\r\n\r\n", b"\r\r") if (at := buffer.find(mark)) >= 0
-    ]
-    return min(ends, default=-1)
+_MARKS = (b"\n\n", b"\r\n\r\n", b"\r\r")
+
+
+def _end_of_event(buffer: bytes, start: int, marks: tuple[bytes, ...]) -> int:
+    """Where the event that begins at `start` ends; each mark is looked for before the last one
+    found, so that a long piece is not searched anew for every event in it."""
+    end = -1
+    for mark in marks:
+        at = buffer.find(mark, start, end if end > 0 else len(buffer))
+        if at >= 0:
+            end = at + len(mark)
+    return end
 
 
 def event_data(raw: bytes) -> bytes:

@@ -9,8 +9,9 @@ Row = Mapping[str, Any]
 class Batch(NamedTuple):
     """Rows of several kinds from one source, as `(kind, row)`.
 
-    `source` names the process and its spool, `sequence` counts its batches from 1: a batch that
-    arrives twice is stored once. An empty source is never deduplicated.
+    `source` names the process and its spool, `sequence` counts the source's rows up to the last
+    one of this batch: rows that arrive twice are stored once. An empty source is never
+    deduplicated.
     """
 
     source: str
@@ -38,8 +39,8 @@ class RecordStore(Protocol):
     """Append-only; safe for many threads of the one process that writes it."""
 
     def append(self, batch: Batch) -> None:
-        """Store the batch durably; a batch seen before (same source, sequence not above the last
-        stored) is skipped. A second row of kind `request` with the same request id replaces
+        """Store the batch durably; rows seen before (those up to the source's last stored
+        sequence) are skipped. A second row of kind `request` with the same request id replaces
         nothing: the first one stands. Raises Unavailable (disk full says so), Invalid for an
         unknown kind or column type."""
         ...

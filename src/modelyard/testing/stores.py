@@ -150,11 +150,12 @@ class MemoryRecordStore:
         """See the port."""
         rows = [(kind, _plain(kind, row)) for kind, row in batch.rows]
         with self._lock:
-            for kind, row in rows:
+            last = self._sequences.get(batch.source, 0)
+            stored = max(0, last - (batch.sequence - len(rows))) if batch.source else 0
+            for kind, row in rows[stored:]:
                 key = tuple(row[name] for name in _UNIQUE[kind])
                 self._rows[kind].setdefault(key, row)
             if batch.source:
-                last = self._sequences.get(batch.source, 0)
                 self._sequences[batch.source] = max(last, batch.sequence)
 
     def last_sequence(self, source: str) -> int:

@@ -23,7 +23,8 @@ from modelyard.settings import ReplicaSettings
 
 REASON_LINES = 6
 POLL_S = 0.1
-HEALTH_EVERY_S = 5.0
+HEALTH_EVERY_S = 2.0
+HEALTH_TIMEOUT_S = 3.0
 HEALTH_FAILURES = 3
 TERMINATE_S = 5.0
 STEADY_S = 60.0
@@ -217,7 +218,9 @@ class Replica:
     async def _healthy(self) -> bool:
         url = self._url.removesuffix("/v1") + self.spec.health_path
         try:
-            return (await fetch(url, token=self.spec.api_key, timeout_s=10.0)).status == 200
+            return (
+                await fetch(url, token=self.spec.api_key, timeout_s=HEALTH_TIMEOUT_S)
+            ).status == 200
         except ModelyardError:
             return False
 
