@@ -44,6 +44,7 @@ class Endpoint:
         "id",
         "load",
         "pool",
+        "probing",
         "slots",
         "spec",
     )
@@ -57,6 +58,8 @@ class Endpoint:
         self.slots = max(1, spec.slots)
         self.failures = 0
         self.cool_until_s = 0.0
+        self.probing = False
+        """Whether one request tries out, after a failure, if it works again."""
 
     def failed(self, now_s: float) -> None:
         """Leave it alone for a while, longer each time."""
@@ -84,13 +87,18 @@ class Service:
     def pick(self, now_s: float, tried: Iterable[Endpoint]) -> Endpoint | None:
         """The endpoint with the least load per slot; equals take turns.
 
-        Endpoints cooling down after a failure are used only when there is no other; tried ones
-        never again for the same request.
+        Endpoints cooling down after a failure are used only when there is no other; then a single
+        request tries each out, and the others follow when it came back well. Tried ones are never
+        used again for the same request.
         """
         candidates = [endpoint for endpoint in self.endpoints if endpoint not in tried]
         if not candidates:
             return None
-        ready = [endpoint for endpoint in candidates if endpoint.cool_until_s <= now_s]
+        ready = [
+            endpoint
+            for endpoint in candidates
+            if endpoint.cool_until_s <= now_s and not endpoint.probing
+        ]
         candidates = ready or candidates
         if len(candidates) == 1:
             return candidates[0]
@@ -188,6 +196,8 @@ class Catalog:
         """Count a request before it is dispatched."""
         load = endpoint.load
         load.in_flight += 1
+        if endpoint.failures:
+            endpoint.probing = True
         if load.row >= 0:
             self._region.set_load(load.row, load.in_flight)
 
@@ -195,6 +205,7 @@ class Catalog:
         """The request is over."""
         load = endpoint.load
         load.in_flight -= 1
+        endpoint.probing = False
         if load.row >= 0:
             self._region.set_load(load.row, load.in_flight)
         if self.endpoints.get(endpoint.id) is not endpoint:

@@ -111,6 +111,28 @@ def test_a_failed_endpoint_is_left_alone_unless_there_is_no_other(catalog: Catal
     assert bad.cool_until_s == 0.0
 
 
+def test_after_a_failure_one_request_tries_it_out(catalog: Catalog) -> None:
+    catalog.swap(snapshot(endpoint("a"), endpoint("b")))
+    service = catalog.service(key(catalog), "support")
+    assert service is not None
+    bad, good = service.endpoints
+    bad.failed(now_s=10.0)
+    later_s = 60.0
+    for _ in range(5):
+        catalog.enter(good)  # so that the failed one has the least load
+    assert service.pick(later_s, ()) is bad
+    catalog.enter(bad)
+    assert {service.pick(later_s, ()) for _ in range(4)} == {good}, "its trial is under way"
+    catalog.leave(bad)
+    bad.failed(later_s)
+    assert {service.pick(later_s + 0.9, ()) for _ in range(4)} == {good}, "twice as long"
+    catalog.enter(bad)
+    catalog.leave(bad)
+    bad.succeeded()
+    catalog.enter(bad)
+    assert service.pick(later_s, ()) is bad, "it works: no trial any more"
+
+
 def test_load_is_published_until_the_last_request_has_ended(
     catalog: Catalog, region: Region
 ) -> None:
