@@ -113,3 +113,15 @@ def test_run_finds_out_what_an_outside_url_serves(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert "serves 2 models" in done.stderr
         assert "--upstream-model: one, two" in done.stderr
+
+
+def test_run_says_at_once_what_it_cannot_run(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    done = subprocess.run(
+        [*COMMAND, "run", str(SHIPPED / "v2-safetensors"), "--message", "hi"],
+        env=environment(MODELYARD_DATA=str(data)), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "runs GGUF" in done.stderr
+    assert "convert_hf_to_gguf.py" in done.stderr
+    assert not data.exists(), "nothing was started"

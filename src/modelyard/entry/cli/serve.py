@@ -35,8 +35,15 @@ def check(
         return
     if secret or upstream_model:
         raise Invalid("--secret and --upstream-model are for an outside URL")
-    if not Path(source).exists():
+    path = Path(source)
+    if not path.exists():
         raise Invalid(f"{source} does not exist", hint="give a .gguf file, a folder or a URL")
+    if path.is_dir() and any(path.glob("*.safetensors")) and not any(path.glob("*.gguf")):
+        raise Invalid(
+            f"{source} holds safetensors; the engine on this machine (llama.cpp) runs GGUF",
+            hint="convert it with llama.cpp's convert_hf_to_gguf.py, or serve the folder with vLLM "
+            "and run its URL; `modelyard models push` keeps the folder as a version",
+        )
 
 
 def service_name(source: str, name: str = "") -> str:
