@@ -68,3 +68,25 @@ def test_locked_dependencies_have_hashes() -> None:
     assert len(pinned) > 20
     assert lock.count("--hash=sha256:") >= len(pinned)
     assert "://" not in lock.replace("https://pypi.org", ""), "no registry is named"
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    tree = ast.parse((SOURCE / "settings.py").read_text(encoding="utf-8"))
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    assert len(classes) > 4
+    for node in classes:
+        for field, behind in zip(node.body, [*node.body[1:], None], strict=True):
+            if not isinstance(field, ast.AnnAssign) or ast.unparse(field.annotation).endswith(
+                "Settings"
+            ):
+                continue
+            said = isinstance(behind, ast.Expr) and isinstance(behind.value, ast.Constant)
+            assert said, f"{node.name}.{ast.unparse(field.target)}"
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        text = path.read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+            if "://" not in target:
+                assert (path.parent / target).exists(), f"{path.name}: {target}"
