@@ -1,5 +1,6 @@
 """The processes of a running platform, found by their parentage with `ps` (Linux and macOS)."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -43,8 +44,10 @@ def alive(pid: int) -> bool:
 
 
 def kill(pid: int) -> None:
-    """As the kernel's out-of-memory killer does it: without a word."""
-    os.kill(pid, signal.SIGKILL)
+    """As the kernel's out-of-memory killer does it: without a word. One that has gone meanwhile,
+    as children do when their supervisor was killed first, is dead enough."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def freeze(pid: int) -> None:
