@@ -5,7 +5,6 @@ unknown fields, number formats and key order survive.
 """
 
 import re
-from typing import Any
 
 import msgspec
 
@@ -13,8 +12,6 @@ from modelyard.errors import Invalid
 
 _MODEL_KEY = re.compile(rb'"model"\s*:\s*')
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
-_TOKENS = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
-_SPACE = re.compile(rb"[ \t\r\n]*")
 
 
 class StreamOptions(msgspec.Struct):
@@ -40,6 +37,8 @@ def inspect(body: bytes) -> Inspected:
     Raises Invalid with the place and the cause.
     """
     try:
+        if not body.isascii():
+            body.decode()  # engines fail on what is no UTF-8, and the fault would seem theirs
         return _decoder.decode(body)
     except msgspec.ValidationError as error:
         raise Invalid(_explain(str(error)), code="invalid_request_error") from None
@@ -71,91 +70,50 @@ def rewrite(body: bytes, seen: Inspected, *, model: str, force_stream: bool = Fa
             wanted[b"stream"] = b"true"
         if seen.stream_options is None or not seen.stream_options.include_usage:
             wanted[b"stream_options"] = b'{"include_usage":true}'
-    if not wanted:
+    if not wanted and not _doubtful(body):
         return body
-    if (
-        len(wanted) == 1
-        and b"model" in wanted
-        and (quick := _replace_model(body, wanted[b"model"]))
-    ):
-        return quick
-    return _splice(body, wanted)
+    return _splice(body, wanted) or _rebuild(body, wanted)
+
+
+def _doubtful(body: bytes) -> bool:
+    """Whether there may be a second key `model`, plain or escaped. The last one was checked; the
+    engine might take the first."""
+    return body.count(b'"model"') > 1 or b"\\u006" in body
+
+
+def _splice(body: bytes, wanted: dict[bytes, bytes]) -> bytes | None:
+    """The common case, by searches alone: one plain key `model` and none of the others."""
+    added = {key: value for key, value in wanted.items() if key != b"model"}
+    if b"\\u00" in body or _doubtful(body) or any(b'"%b"' % key in body for key in added):
+        return None
+    text = _replace_model(body, wanted[b"model"]) if b"model" in wanted else body
+    if text is None or not added:
+        return text
+    start = text.index(b"{") + 1
+    front = b",".join(b'"%b":%b' % item for item in added.items())
+    return b"%b%b,%b" % (text[:start], front, text[start:])
 
 
 def _replace_model(body: bytes, value: bytes) -> bytes | None:
-    """The common case without a scan of the whole text: exactly one key of that name."""
     match = _MODEL_KEY.search(body)
-    if match is None or b"\\u00" in body or body[match.start() - 1 : match.start()] == b"\\":
-        return None
-    if _MODEL_KEY.search(body, match.end()):
+    if match is None or body[match.start() - 1 : match.start()] == b"\\":
         return None
     old = _STRING.match(body, match.end())
     return body[: match.end()] + value + body[old.end() :] if old else None
 
 
-def _splice(body: bytes, wanted: dict[bytes, bytes]) -> bytes:
-    """Replace the values of top-level keys, or add the keys in front."""
-    pieces: list[bytes] = []
-    copied = 0
-    left = dict(wanted)
-    for key, start, end in top_level_values(body):
-        if key not in wanted:
-            continue
-        value = _merged(body[start:end], wanted[key]) if key == b"stream_options" else wanted[key]
-        pieces += (body[copied:start], value)
-        copied = end
-        left.pop(key, None)
-    pieces.append(body[copied:])
-    text = b"".join(pieces)
-    if left:
-        opening = text.index(b"{") + 1
-        added = b",".join(b'"%b":%b' % item for item in left.items())
-        text = text[:opening] + added + b"," + text[opening:]
-    return text
+def _rebuild(body: bytes, wanted: dict[bytes, bytes]) -> bytes:
+    """The top level anew, each key once; the values keep their bytes."""
+    members = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    for key, value in wanted.items():
+        name = key.decode()
+        old = bytes(members.get(name, b""))
+        members[name] = _with_usage(old) if key == b"stream_options" else msgspec.Raw(value)
+    return msgspec.json.encode(members)
 
 
-def _merged(options: bytes, wanted: bytes) -> bytes:
+def _with_usage(options: bytes) -> msgspec.Raw:
     """The client's stream options with ours on top: its other options survive."""
-    try:
-        value: Any = msgspec.json.decode(options)
-    except msgspec.DecodeError:
-        return wanted
-    if not isinstance(value, dict):
-        return wanted
-    return msgspec.json.encode({**value, "include_usage": True})
-
-
-def top_level_values(body: bytes) -> list[tuple[bytes, int, int]]:
-    """`(key, start, end)` of each member of the top-level object of valid JSON."""
-    members: list[tuple[bytes, int, int]] = []
-    depth = 0
-    key = b""
-    start = -1
-    last_string = b""
-    for token in _TOKENS.finditer(body):
-        text = token.group()
-        if text[0] == 0x22:  # a string
-            last_string = text
-        elif text in b"{[":
-            depth += 1
-        elif text == b":" and depth == 1 and start < 0:
-            key = _plain(last_string)
-            start = _SPACE.match(body, token.end()).end()  # type: ignore[union-attr]
-        elif text == b"," and depth == 1:
-            members.append((key, start, _trim(body, token.start())))
-            start = -1
-        elif text in b"}]":
-            depth -= 1
-            if depth == 0 and start >= 0:
-                members.append((key, start, _trim(body, token.start())))
-    return members
-
-
-def _plain(string: bytes) -> bytes:
-    return msgspec.json.decode(string, type=str).encode() if b"\\" in string else string[1:-1]
-
-
-def _trim(body: bytes, end: int) -> int:
-    while body[end - 1] in b" \t\r\n":
-        end -= 1
-    return end
+    known = msgspec.json.decode(options, type=dict[str, msgspec.Raw] | None) if options else None
+    merged = {**(known or {}), "include_usage": msgspec.Raw(b"true")}
+    return msgspec.Raw(msgspec.json.encode(merged))

@@ -185,15 +185,17 @@ class ClientConnection(asyncio.Protocol):
             self._exchange = Exchange(self._gateway, self, head, body, route, self._started_s)
             self._exchange.run()
         elif path in openai.ROUTES:
-            wrong = errors.Invalid(f"{path.decode()} takes POST", code="method_not_allowed")
-            self._error(405, wrong)
+            self._wrong_method(path, b"POST")
         else:
             self._answer_own(head, path)
 
     def _answer_own(self, head: RequestHead, path: bytes) -> None:
         found = own.find(path)
-        if found is None or head.method not in (b"GET", b"HEAD"):
+        if found is None:
             self._unknown(head, path)
+            return
+        if head.method not in (b"GET", b"HEAD"):
+            self._wrong_method(path, b"GET, HEAD")
             return
         one, rest = found
         try:
@@ -202,6 +204,11 @@ class ClientConnection(asyncio.Protocol):
             self._error(openai.status_of(error), error)
             return
         self._whole(*said)
+
+    def _wrong_method(self, path: bytes, allowed: bytes) -> None:
+        what = f"{path[:100].decode('latin-1')} takes {allowed.decode()}"
+        body = openai.envelope(errors.Invalid(what, code="method_not_allowed"))
+        self._whole(405, own.JSON + _GATEWAY_ERROR + b"Allow: %b\r\n" % allowed, body)
 
     def _unknown(self, head: RequestHead, path: bytes) -> None:
         what = f"{head.method.decode()} {path[:100].decode('latin-1')}"

@@ -9,14 +9,23 @@ class EventSplitter:
     is what has not ended yet.
     """
 
-    __slots__ = ("pending",)
+    __slots__ = ("_searched", "pending")
 
     def __init__(self) -> None:
-        self.pending = b""
+        self.pending = bytearray()
+        self._searched = 0
+        """How much of `pending` holds no mark: a long event is not searched anew each time."""
 
     def feed(self, piece: bytes) -> list[tuple[bytes, bytes]]:
         """All events that `piece` completes."""
-        buffer = self.pending + piece if self.pending else piece
+        buffer = piece
+        if self.pending:
+            self.pending += piece
+            if _end_of_event(self.pending, self._searched, _MARKS) < 0:
+                self._searched = max(0, len(self.pending) - _LONGEST_MARK + 1)
+                return []
+            buffer = bytes(self.pending)
+            self.pending = bytearray()
         events: list[tuple[bytes, bytes]] = []
         marks = _MARKS if b"\r" in buffer else _MARKS[:1]
         at = 0
@@ -24,14 +33,17 @@ class EventSplitter:
             raw = buffer[at:end]
             events.append((raw, event_data(raw)))
             at = end
-        self.pending = buffer[at:]
+        if at < len(buffer):
+            self.pending += buffer[at:]
+            self._searched = max(0, len(self.pending) - _LONGEST_MARK + 1)
         return events
 
 
 _MARKS = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_LONGEST_MARK = 4
 
 
-def _end_of_event(buffer: bytes, start: int, marks: tuple[bytes, ...]) -> int:
+def _end_of_event(buffer: bytes | bytearray, start: int, marks: tuple[bytes, ...]) -> int:
     """Where the event that begins at `start` ends; each mark is looked for before the last one
     found, so that a long piece is not searched anew for every event in it."""
     end = -1

@@ -1,6 +1,7 @@
 """Reading a request body and splicing it: the client's own bytes travel on."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.errors import Invalid
-from modelyard.gateway.body import inspect, rewrite, top_level_values
+from modelyard.gateway.body import inspect, rewrite
 
 
 def rewritten(body: bytes, **options: Any) -> bytes:
@@ -27,6 +28,13 @@ def rewritten(body: bytes, **options: Any) -> bytes:
         (b'{"model":"a","stream":"yes"}', "$.stream"),
         (b'{"model":"a"}x', "not valid JSON"),
         (b'{"model":"\xff"}', "not valid JSON"),
+        (b'{"model":"a","x":"\xff"}', "not valid JSON"),
+        (b'{"model":"a","\xc3":1}', "not valid JSON"),
+        (b'{"model":"a","x":"\\ud800"}', "not valid JSON"),
+        (b'{"model":"a","\\ud800":1}', "not valid JSON"),
+        (b'\xef\xbb\xbf{"model":"a"}', "not valid JSON"),
+        (b'{"model":"a","x":01}', "not valid JSON"),
+        (b'{"model":"a","x":NaN}', "not valid JSON"),
         (b'{"model":"a","x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "not valid JSON"),
     ],
 )
@@ -115,7 +123,53 @@ def test_any_body_keeps_all_but_what_is_spliced(
     assert json.loads(changed) == expected
 
 
-def test_members_of_the_top_level() -> None:
-    body = b' {"a" : [1, {"b":2}] , "c":"x,}" ,"d":null} '
-    found = {key: body[start:end] for key, start, end in top_level_values(body)}
-    assert found == {b"a": b'[1, {"b":2}]', b"c": b'"x,}"', b"d": b"null"}
+NUMBERS = b"[12345678901234567890123, 1e400, -0.0, 0.1000000000000000055]"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"a","seed":%b,"stream":true}',
+        b'{"model":"a","seed":%b,"stream":true,"stream_options":{"include_usage":false,"y":%b}}',
+        b'{"mod\\u0065l":"a","seed":%b,"user":"\\u00e9"}',
+    ],
+)
+def test_numbers_keep_their_digits(body: bytes) -> None:
+    text = body.replace(b"%b", NUMBERS)
+    changed = rewritten(text, model="b")
+    assert changed.count(NUMBERS) == text.count(NUMBERS)
+    assert json.loads(changed)["model"] == "b"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"a","model":"b"}',
+        b'{"mod\\u0065l":"a","model":"b"}',
+        b'{"model":"a","\\u006d\\u006F\\u0064el":"b"}',
+    ],
+)
+def test_the_engine_sees_only_the_model_that_was_checked(body: bytes) -> None:
+    assert inspect(body).model == "b"
+    for model in ("", "b", "new"):
+        pairs = json.loads(rewritten(body, model=model), object_pairs_hook=list)
+        assert pairs == [("model", model or "b")]
+
+
+@pytest.mark.parametrize(
+    "filling",
+    [b'"' + b"x" * 10_000_000 + b'"', b"[" + b"1," * 2_000_000 + b"[],{}]",
+     b'"' + b"\\n" * 2_000_000 + b'"', b"[" + b"[]," * 2_000_000 + b"1]"],
+    ids=["text", "numbers", "escapes", "brackets"],
+)  # fmt: skip
+def test_a_large_body_costs_no_more_than_some_copies(filling: bytes) -> None:
+    body = b'{"model":"a","stream":true,"user":"\\u00e9","messages":%b}' % filling
+    seen = inspect(body)
+    tracemalloc.start()
+    try:
+        changed = rewrite(body, seen, model="b")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert filling in changed
+    assert peak < 6 * len(body)

@@ -33,6 +33,13 @@ def test_nothing_is_lost_and_nothing_is_made_up(data: bytes, step: int) -> None:
     assert b"".join(raws) + splitter.pending == data
 
 
+def test_a_long_event_in_small_pieces_is_searched_once() -> None:
+    splitter = EventSplitter()
+    text = b"data: " + b"x" * 2_000_000 + b"\r\n\r\n"
+    events = [one for at in range(0, len(text), 10) for one in splitter.feed(text[at : at + 10])]
+    assert events == [(text, text[6:-4])]
+
+
 @pytest.mark.parametrize(
     ("raw", "data"),
     [
