@@ -28,11 +28,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """Nano-dollars per million tokens."""
+    """Nano-dollars per million tokens, and per hour of one replica of our own."""
 
     input: int = 0
     output: int = 0
     cached: int = 0
+    replica_hour: int = 0
+    """What one replica costs an hour; a request pays for the slot it held while it ran."""
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +49,91 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
     price: Price | None = None
 
 
+class Canary(msgspec.Struct, frozen=True, kw_only=True):
+    """A second revision that takes a share of the requests."""
+
+    revision: Revision
+    weight: float
+    """Share of the requests, 0 to 1."""
+    sticky: str = "session"
+    """What stays on one side: `session` (else the person, else the key), `key` or `none`."""
+
+
+class Routing(msgspec.Struct, frozen=True, kw_only=True):
+    """How an endpoint is chosen; the rules are in `domain/routing`."""
+
+    rule: str = "first_token"
+    """`first_token`, `prefix`, `least_load`, `round_robin` or `session`."""
+    beta: float = 1.0
+    """Weight of the load in the `prefix` rule."""
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds; 0 takes the gateway's setting, and for `total_s` means none."""
+
+    connect_s: float = 0.0
+    first_token_s: float = 0.0
+    idle_s: float = 0.0
+    total_s: float = 0.0
+
+
+class Retries(msgspec.Struct, frozen=True, kw_only=True):
+    """Tries of one request before its first byte, over endpoints of one service."""
+
+    attempts: int = 3
+    backoff_s: float = 0.025
+    """Before the second try at most this, doubling; the pause is drawn evenly from 0 up to it."""
+    budget: float = 0.2
+    """Retries may be at most this share of the recent requests, and a few always."""
+
+
+class Fallback(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a request goes when its service could not answer it."""
+
+    service: str
+    on: tuple[str, ...] = ("unavailable", "timeout", "error", "rate_limited")
+    """Error classes: those, and `context_length`."""
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests that wait for a free slot instead of piling up in the engines."""
+
+    per_slot: float = 0.0
+    """Requests sent to an endpoint at once per slot of it; 0: no queue, all are sent at once."""
+    limit: int = 1000
+    """Waiting requests of one gateway process; a full queue answers 429 with the wait."""
+    timeout_s: float = 60.0
+    """A request that waited this long is given up with 503."""
+
+
+class SemanticCache(msgspec.Struct, frozen=True, kw_only=True):
+    """Answers for questions that mean the same."""
+
+    service: str
+    """The service that embeds (`/v1/embeddings`)."""
+    threshold: float = 0.05
+    """Largest cosine distance of a hit."""
+    max_temperature: float = 0.3
+    ttl_s: float = 3600.0
+
+
+class Cache(msgspec.Struct, frozen=True, kw_only=True):
+    """Answers that are given again."""
+
+    ttl_s: float = 0.0
+    """Of exact hits; 0: no exact cache."""
+    max_temperature: float = 2.0
+    """Requests above it are neither answered from the cache nor kept."""
+    semantic: SemanticCache | None = None
+
+
+class Shadow(msgspec.Struct, frozen=True, kw_only=True):
+    """A service that gets copies of requests; its answers are recorded and never returned."""
+
+    service: str
+    share: float = 1.0
+
+
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """What clients call by name."""
 
@@ -54,6 +141,42 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     revision: Revision
     created_at_us: int = 0
+    canary: Canary | None = None
+    routing: Routing = Routing()
+    timeouts: Timeouts = Timeouts()
+    retries: Retries = Retries()
+    fallbacks: tuple[Fallback, ...] = ()
+    queue: Queue = Queue()
+    cache: Cache = Cache()
+    shadow: Shadow | None = None
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """What one counter of the ledger may reach; 0 is no bound. All are met, or nothing is."""
+
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+    concurrency: int = 0
+    budget_nano_usd: int = 0
+    budget_per: str = "month"
+    """`day`, `week`, `month` (calendar, UTC) or `total`."""
+    unknown_price: str = "refuse"
+    """A request without a price under a budget: `refuse` or `allow`."""
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """A Limit document: whom it counts, together or each, and the bounds."""
+
+    tenant: str
+    name: str
+    bounds: Bounds
+    key: str = ""
+    team: str = ""
+    person: str = ""
+    service: str = ""
+    """Only requests for which all of the given ones hold are counted; none given: the tenant's."""
+    each: str = ""
+    """`key`, `team`, `person` or `service`: every one of them has a counter of its own."""
 
 
 class AccessKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +194,10 @@ class AccessKey(msgspec.Struct, frozen=True, kw_only=True):
     client: str = ""
     expires_at_us: int = 0
     """0: never."""
+    bounds: Bounds | None = None
+    """The key's own limits."""
+    priority: int = 1
+    """Class in the queue of a service: 0 interactive, 1 normal, 2 background."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +208,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     created_at_us: int
     services: tuple[Service, ...] = ()
     keys: tuple[AccessKey, ...] = ()
+    limits: tuple[Limit, ...] = ()
     sha256: str = ""
 
 
