@@ -7,12 +7,12 @@ that were not used are given back under it, and put off when it is taken.
 """
 
 import struct
-from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from modelyard.domain.limits import rows, worst
+from modelyard.domain.limits.refusals import refusal
 from modelyard.domain.limits.rows import LARGEST, PROCESSES, Row
 from modelyard.domain.limits.window import BUCKET_US
 from modelyard.errors import Invalid, Unavailable
@@ -20,7 +20,7 @@ from modelyard.gateway.ledgerfile import GENERATION, ROWS, LedgerFile, counter_h
 from modelyard.ports.ledger import Counter, Denied, Lease, Pending, Standing
 
 STUCK_US = 2_000_000
-MOST_PLANS = 20_000
+MOST_PLANS = 5_000
 """Tuples of counters whose rows are remembered; beyond that all are looked up again."""
 BUSY = Pending(0.001)
 FULL_US = 1_000_000
@@ -130,7 +130,7 @@ class SharedLedger:
         found: list[Denied] = []
         for one in plan.rows:
             rows.admits(self._words, one, tokens, money, now_us // BUCKET_US, now_us)
-            denied = rows.refusal(self._words, one, tokens, money, now_us)
+            denied = refusal(self._words, one, tokens, money, now_us)
             if denied is not None:
                 found.append(denied)
         return worst(found)
@@ -241,7 +241,7 @@ class SharedLedger:
         number = self._file.find(owner)
         if number < 0 and now_us >= self._full_until_us:
             number = self._file.claim(owner, wanted, now_us)
-        if number < 0:
+        if not 0 <= number < self._file.rows:
             self._full_until_us = now_us + FULL_US
             raise Unavailable(
                 f"the ledger is full: there is no room to count {counter.what}",
@@ -254,9 +254,9 @@ class SharedLedger:
 class Watch:
     """The supervisor's view of the file: settles for the dead, and names who is stuck."""
 
-    def __init__(self, path: Path) -> None:
-        """Open. Raises Unavailable when the file cannot be used."""
-        self._file = LedgerFile(path)
+    def __init__(self, path: Path, rows: int = ROWS) -> None:
+        """Open, with as many rows as the gateways. Raises Unavailable when it cannot be used."""
+        self._file = LedgerFile(path, rows)
         self._seen = (-1, 0)
         self._since_us = 0
 
@@ -283,7 +283,7 @@ class Watch:
             for number, owner, held in _PACKED_ROW.iter_unpack(
                 data[_PACKED.size : _PACKED.size + count * _PACKED_ROW.size]
             ):
-                if self._file.owner(number)[:8] == owner:
+                if number < self._file.rows and self._file.owner(number)[:8] == owner:
                     at = self._file.at(number)
                     rows.settle_for(
                         self._file.words, at, process, money,
@@ -293,8 +293,3 @@ class Watch:
     def close(self) -> None:
         """Unmap."""
         self._file.close()
-
-
-def packed_bytes(counters: Iterable[Counter]) -> int:
-    """How long the packed lease of these counters can get."""
-    return _PACKED.size + _PACKED_ROW.size * len(tuple(counters))

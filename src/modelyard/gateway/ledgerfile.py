@@ -69,6 +69,8 @@ class LedgerFile:
             os.close(self._descriptor)
             raise
         self._next = 0
+        self.rows = (len(self._map) - _ROWS_AT) // ROW_BYTES
+        """Those in reach: another process may have made more since."""
         self.words: Words = memoryview(self._map).cast("Q")
 
     @contextlib.contextmanager
@@ -161,7 +163,7 @@ class LedgerFile:
 
     def used(self) -> Iterator[int]:
         """Where each row begins that has, or had, an owner."""
-        return (self.at(number) for number in range(self.words[_USED]))
+        return (self.at(number) for number in range(min(self.words[_USED], self.rows)))
 
     @staticmethod
     def at(number: int) -> int:
@@ -191,12 +193,12 @@ class LedgerFile:
         Those in `wanted` are missed."""
         words = self.words
         used = words[_USED]
-        if used < words[_COUNT]:
+        if used < self.rows:
             self._give(used, owner)
             words[_USED] = used + 1
             return used
-        for step in range(used):
-            number = (self._next + step) % used
+        for step in range(self.rows):
+            number = (self._next + step) % self.rows
             if number not in wanted and rows.idle(words, self.at(number), now_us):
                 words[GENERATION] += 1  # first: nobody goes on using what they know of the row
                 self._give(number, owner)

@@ -14,6 +14,7 @@ import msgspec
 
 from modelyard.domain.limits import UNBOUNDED, Amounts, rows, worst
 from modelyard.domain.limits import window as windows
+from modelyard.domain.limits.refusals import refusal
 from modelyard.domain.limits.rows import LARGEST, Row
 from modelyard.domain.limits.window import BUCKET_US, RING, Words
 from modelyard.ports.ledger import Counter, Denied, Lease, Pending, Standing
@@ -73,7 +74,7 @@ class Authority:
         denied, granted = None, Amounts()
         if want is not None:
             tokens, money = want
-            denied = rows.refusal(book.words, book.row, tokens, money, now_us, elsewhere)
+            denied = refusal(book.words, book.row, tokens, money, now_us, elsewhere)
             if denied is None:
                 granted = self._grant(book, elsewhere, Amounts(1, tokens, 1, money or 0), now_us)
         until_us = now_us + self.lease_us
@@ -288,5 +289,3 @@ def _less(one: Amounts, other: Amounts) -> Amounts:
             for much, some in zip(_values(one), _values(other), strict=True)
         )
     )
-
-
