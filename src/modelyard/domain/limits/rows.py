@@ -201,7 +201,7 @@ def roll(words: Words, one: Row, now_us: int) -> None:
     one.period, one.period_ends_us = word, budgets.ends_us(word)
 
 
-# --- what is left ------------------------------------------------------------------------------------
+# --- what is left --------------------------------------------------------------------------------
 
 
 def room(words: Words, one: Row, now_us: int) -> Amounts:
