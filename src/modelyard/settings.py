@@ -62,6 +62,9 @@ class GatewaySettings:
     """Tries of one request, all before the first byte."""
     max_connections: int = 10_000
     """Client connections per process; further ones are closed at once."""
+    reserve_output_tokens: int = 1024
+    """Tokens reserved for an answer whose request does not say how long it may be; what was not
+    used is given back at its end."""
     spool_bytes: int = 256 * 1024 * 1024
     """Disk for records that the control plane has not yet taken, per process. Past it, new
     requests are refused with 503: no request goes unrecorded."""

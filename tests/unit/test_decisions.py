@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from modelyard.domain import services
+from modelyard.domain.pricing import cost_nano_usd
 from modelyard.domain.snapshot import Price
 from modelyard.errors import Invalid
-from modelyard.gateway.answers import cost_nano_usd
 from modelyard.lib import clock, ids
 
 

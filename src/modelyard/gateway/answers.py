@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 from modelyard import errors
-from modelyard.domain.snapshot import Price
 from modelyard.gateway.assemble import Assembler
 from modelyard.gateway.body import Inspected
 from modelyard.gateway.dialects import openai, upstream_errors
@@ -307,34 +306,3 @@ def _passed(head: ResponseHead, without: bytes = b"") -> bytes:
         if name in _PASSED and name != without:
             passed += b"%b: %b\r\n" % (name.title(), value)
     return passed
-
-
-def settle(exchange: "Exchange") -> None:
-    """Fill in tokens, finish reason and cost of the record."""
-    answering = exchange.answering
-    if answering is None:
-        return
-    record, tally = exchange.record, answering.tally
-    record.finish_reason = tally.finish_reason
-    usage = tally.usage
-    if usage is not None:
-        record.tokens_input, record.tokens_output = usage.prompt_tokens, usage.completion_tokens
-        details = usage.prompt_tokens_details
-        record.tokens_cached = details.cached_tokens if details is not None else None
-    elif tally.events:
-        # The stream ended before its usage: every event carried about one token.
-        record.tokens_output = tally.events
-    price = exchange.variant.price if exchange.variant is not None else None
-    if price is None or (record.tokens_input is None and record.tokens_output is None):
-        return
-    record.cost_nano_usd = cost_nano_usd(
-        price, record.tokens_input or 0, record.tokens_output or 0, record.tokens_cached or 0
-    )
-
-
-def cost_nano_usd(price: Price, tokens_input: int, tokens_output: int, tokens_cached: int) -> int:
-    """What tokens cost, rounded up to a nano-dollar. Cached tokens are part of the input."""
-    cached = min(tokens_cached, tokens_input)
-    fresh = tokens_input - cached
-    total = fresh * price.input + cached * price.cached + tokens_output * price.output
-    return -(-total // 1_000_000)

@@ -4,14 +4,13 @@ In memory and per process: with several gateway processes each has its own, and 
 with none. The answer of a stream is kept whole and told again in either form (`render`).
 """
 
-import msgspec
-
 from modelyard.domain.caching.flights import Flights
 from modelyard.domain.caching.question import Question, directives
 from modelyard.domain.caching.semantic import SemanticIndex, Vector
 from modelyard.domain.caching.store import FairStore
 from modelyard.domain.caching.worth import MAX_ANSWER_BYTES, flaw
 from modelyard.domain.snapshot import Cache
+from modelyard.errors import Invalid
 from modelyard.gateway.assemble import Assembler
 from modelyard.lib.sse import EventSplitter
 
@@ -181,7 +180,7 @@ class StreamCopy:
         elif event and not self._done:
             try:
                 assembler.add(event)
-            except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, TypeError):
+            except Invalid:
                 self._assembler = None  # of a shape that no engine has: it passes, unkept
 
 

@@ -14,10 +14,13 @@ import msgspec
 
 from modelyard.domain import snapshot as snapshots
 from modelyard.domain.access import ROLES
+from modelyard.domain.limits import Counter
+from modelyard.domain.limits.scopes import counters
 from modelyard.domain.records import RequestRecord
 from modelyard.domain.resilience import RetryBudget
 from modelyard.errors import Forbidden, NotFound, Unauthenticated
 from modelyard.gateway.endpoints import Endpoint, Endpoints
+from modelyard.gateway.metering import BYTES_PER_TOKEN
 from modelyard.gateway.shared import Region
 from modelyard.gateway.steps import steps_of
 from modelyard.lib import clock
@@ -32,12 +35,14 @@ _MAX_LABEL = 64
 class Variant:
     """One revision of a service: what answers."""
 
-    __slots__ = ("endpoints", "price", "revision", "turn")
+    __slots__ = ("endpoints", "price", "revision", "slots", "turn")
 
     def __init__(self, revision: snapshots.Revision, endpoints: list[Endpoint]) -> None:
         self.revision = revision
         self.price = revision.price
         self.endpoints = endpoints
+        self.slots = min((endpoint.slots for endpoint in endpoints), default=1)
+        """Of one endpoint."""
         self.turn = 0
 
     def pick(self, now_s: float, tried: Iterable[Endpoint]) -> Endpoint | None:
@@ -68,13 +73,13 @@ class Service:
     """A callable name: its revisions, and what was agreed on for its requests."""
 
     __slots__ = (
+        "bytes_per_token",
         "canary",
         "canary_weight",
         "limits",
         "retry_budget",
         "spec",
         "stable",
-        "steps",
         "sticky",
     )
 
@@ -87,7 +92,7 @@ class Service:
         limits: "TimeLimits",
     ) -> None:
         self.spec = spec
-        self.steps = steps_of(spec)
+        self.bytes_per_token = BYTES_PER_TOKEN
         self.limits = limits
         self.stable = stable
         self.canary = canary
@@ -152,11 +157,13 @@ class Caller:
 class Lane:
     """See the module. `record` is the beginning of each request's record."""
 
-    __slots__ = ("caller", "record", "service")
+    __slots__ = ("caller", "counters", "record", "service", "steps")
 
-    def __init__(self, caller: Caller, service: Service) -> None:
+    def __init__(self, caller: Caller, service: Service, counters: tuple[Counter, ...]) -> None:
         self.caller = caller
         self.service = service
+        self.counters = counters
+        self.steps = steps_of(service.spec, limited=bool(counters))
         revision = service.stable.revision
         self.record = msgspec.structs.replace(
             caller.record,
@@ -179,6 +186,8 @@ class Catalog:
         self._unknown = unknown
         self._keys: dict[str, snapshots.AccessKey] = {}
         self._services: dict[tuple[str, str], Service] = {}
+        self._limits: tuple[snapshots.Limit, ...] = ()
+        self._counters: dict[tuple[str, str], tuple[Counter, ...]] = {}
         self.endpoints = Endpoints(region)
         self.generation = -1
         self.epoch = ""
@@ -190,6 +199,8 @@ class Catalog:
         """Serve from this snapshot from now on."""
         self._turn += 1
         self._keys = {key.digest: key for key in snapshot.keys}
+        self._limits = snapshot.limits
+        self._counters = {}
         previous = self._services
         self.endpoints.begin_swap()
         self._services = {
@@ -205,15 +216,16 @@ class Catalog:
         self, spec: snapshots.Service, previous: dict[tuple[str, str], Service]
     ) -> Service:
         known = previous.get((spec.tenant, spec.name))
-        if known is not None and known.spec.retries == spec.retries:
-            budget = known.retry_budget
-        else:
-            budget = RetryBudget(spec.retries.budget)
+        budget = known.retry_budget if known is not None else RetryBudget(spec.retries.budget)
+        budget.share = spec.retries.budget
         canary = self._variant(spec.canary.revision) if spec.canary is not None else None
         if canary is not None and not canary.endpoints:
             canary = None
         limits = TimeLimits.of(spec.timeouts, self._settings)
-        return Service(spec, self._variant(spec.revision), canary, budget, limits)
+        service = Service(spec, self._variant(spec.revision), canary, budget, limits)
+        if known is not None:
+            service.bytes_per_token = known.bytes_per_token
+        return service
 
     def _variant(self, revision: snapshots.Revision) -> Variant:
         return Variant(revision, [self.endpoints.named(spec) for spec in revision.endpoints])
@@ -268,8 +280,15 @@ class Catalog:
         service = self.service(key, name)
         if service is None:
             raise no_model(name)
-        lane = caller.lanes[route, name] = Lane(caller, service)
+        lane = caller.lanes[route, name] = Lane(caller, service, self._counters_of(key, name))
         return lane
+
+    def _counters_of(self, key: snapshots.AccessKey, service: str) -> tuple[Counter, ...]:
+        """The same tuple for all lanes of a key to a service: the ledger knows it by that."""
+        found = self._counters.get((key.id, service))
+        if found is None:
+            found = self._counters[key.id, service] = counters(self._limits, key, service)
+        return found
 
     def named(self, tenant: str, name: str) -> Service | None:
         """The service of that name, whoever asks."""

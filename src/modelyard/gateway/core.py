@@ -12,11 +12,13 @@ from modelyard.domain.snapshot import AccessKey, Snapshot
 from modelyard.gateway.attempts import Attempt
 from modelyard.gateway.catalog import Catalog, Service
 from modelyard.gateway.exchange import Exchange
+from modelyard.gateway.ledger import SharedLedger
 from modelyard.gateway.metrics import Metrics, render
-from modelyard.gateway.recorder import Recorder
+from modelyard.gateway.recorder import Recorder, open_request
 from modelyard.gateway.shared import SLOT_PAYLOAD_BYTES, SharedFile
 from modelyard.lib import clock, ids
 from modelyard.lib.http import HeadCache
+from modelyard.ports.ledger import Lease
 from modelyard.ports.meta import DEFAULT_TENANT
 from modelyard.settings import GatewaySettings
 
@@ -31,10 +33,17 @@ class Gateway:
     """The state of one process. Single-threaded: only its event loop touches it."""
 
     def __init__(
-        self, settings: GatewaySettings, shared: SharedFile, spool: Path, index: int, pepper: bytes
+        self,
+        settings: GatewaySettings,
+        shared: SharedFile,
+        ledger: SharedLedger,
+        spool: Path,
+        index: int,
+        pepper: bytes,
     ) -> None:
         self.settings = settings
         self.shared = shared
+        self.ledger = ledger
         self.index = index
         self.process = f"gateway-{index}"
         self.region = shared.region(index)
@@ -63,12 +72,13 @@ class Gateway:
         """A fresh id; ours always, so that a client cannot forge the join key of records."""
         return self._ids.next()
 
-    def open_slot(self, record: RequestRecord) -> int:
-        """A slot with what is known of the request, or -1."""
-        payload = _encoder.encode(record)
+    def open_slot(self, record: RequestRecord, lease: Lease | None) -> int:
+        """A slot with what is known of the request and what it reserved, or -1."""
+        held = lease.pack() if lease is not None else b""
+        payload = open_request(held, _encoder.encode(record))
         if len(payload) > SLOT_PAYLOAD_BYTES:
             slim = msgspec.structs.replace(record, session="", client="", person="")
-            payload = _encoder.encode(slim)[:SLOT_PAYLOAD_BYTES]
+            payload = open_request(held, _encoder.encode(slim))[:SLOT_PAYLOAD_BYTES]
         return self.region.open_slot(payload)
 
     def ended(self, exchange: Exchange) -> None:
@@ -115,6 +125,7 @@ class Gateway:
                 del self._finishing[attempt]
         self.catalog.endpoints.see_others(self.others)
         self.recorder.check()
+        self.ledger.tick(clock.now_us())
 
     async def run(self) -> None:
         """Tick until cancelled; write the shared file's pages to disk once a second."""
@@ -126,7 +137,11 @@ class Gateway:
             turn += 1
             if turn % 5 == 0:
                 with contextlib.suppress(OSError):
-                    await loop.run_in_executor(None, self.shared.sync)
+                    await loop.run_in_executor(None, self._sync)
+
+    def _sync(self) -> None:
+        self.shared.sync()
+        self.ledger.sync()
 
     # --- what it says of itself ------------------------------------------------------------
 

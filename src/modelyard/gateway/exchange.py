@@ -6,11 +6,12 @@ after that at the services it falls back to. Three ways of answering: `Whole` (u
 through), `Assembled` (unstreamed from a stream) and `Streamed`.
 """
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol
 
 from modelyard import errors
 from modelyard.domain.records import AttemptRecord, Outcome, RequestRecord, copied
-from modelyard.gateway import answers, recovery
+from modelyard.gateway import answers, metering, recovery
 from modelyard.gateway.attempts import Attempt
 from modelyard.gateway.body import Inspected, inspect, rewrite
 from modelyard.gateway.catalog import Lane, Service, Variant
@@ -21,6 +22,7 @@ from modelyard.gateway.failures import Failure
 from modelyard.gateway.steps import NEXT
 from modelyard.lib import clock
 from modelyard.lib.http import RequestHead, ResponseHead
+from modelyard.ports.ledger import Lease
 
 if TYPE_CHECKING:
     from modelyard.gateway.core import Gateway
@@ -67,6 +69,7 @@ class Exchange:
     answering: answers.Answering | None = None
     attempt: Attempt | None = None
     waits: Waits | None = None
+    lease: Lease | None = None
     slot = -1
     committed = False
     """Whether the client has seen a byte of the answer."""
@@ -153,7 +156,7 @@ class Exchange:
         """Run the steps that are left; dispatch after the last one."""
         self.waits = None
         assert self.lane is not None
-        steps = self.lane.service.steps
+        steps = self.lane.steps
         try:
             while self._step < len(steps):
                 step = steps[self._step]
@@ -165,6 +168,11 @@ class Exchange:
             return
         self.record.admission_us = self.elapsed_us()
         self.dispatch()
+
+    def again(self, after_s: float) -> None:
+        """Run the present step once more, after a pause."""
+        self._step -= 1
+        self.waits = asyncio.get_running_loop().call_later(after_s, self.resume)
 
     def elapsed_us(self) -> int:
         """Since the first byte of the request."""
@@ -356,7 +364,7 @@ class Exchange:
         if error is not None:
             record.error_code, record.error_message = error.code, error.message[:2000]
         record.duration_us = self.elapsed_us()
-        answers.settle(self)
+        metering.settle(self)
         self.gateway.ended(self)
 
     def _release_client(self) -> None:
@@ -374,10 +382,13 @@ class Exchange:
 
     def own_headers(self) -> bytes:
         """The headers of ours that every answer carries."""
-        return b"X-Request-Id: %b\r\nX-Modelyard-Revision: %b\r\n" % (
-            self.record.request_id.encode(),
-            self.record.revision.encode(),
+        record, lane = self.record, self.lane
+        identity = record.request_id.encode()
+        ours = b"X-Request-Id: %b\r\nX-Modelyard-Revision: %b\r\n" % (
+            identity,
+            record.revision.encode(),
         )
+        return ours + metering.headers(lane, self) if lane and lane.counters else ours
 
     def mark_first_token(self) -> None:
         """The first token is here: the endpoint works."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.domain import snapshot as snapshots
 from modelyard.errors import Unavailable
+from modelyard.gateway import metering
 
 if TYPE_CHECKING:
     from modelyard.gateway.exchange import Exchange
@@ -26,9 +27,22 @@ NEXT = Verdict.NEXT
 Step = Callable[["Exchange"], Verdict]
 
 
-def steps_of(_: snapshots.Service) -> tuple[Step, ...]:
+def steps_of(_: snapshots.Service, *, limited: bool) -> tuple[Step, ...]:
     """The steps that requests to this service take, in order."""
-    return (open_slot,)
+    steps: list[Step] = []
+    if limited:
+        steps.append(reserve)
+    steps.append(open_slot)
+    return tuple(steps)
+
+
+def reserve(exchange: "Exchange") -> Verdict:
+    """Take what the request may use from all its counters at once."""
+    again_s = metering.reserve(exchange)
+    if again_s:
+        exchange.again(again_s)
+        return Verdict.WAIT
+    return NEXT
 
 
 def open_slot(exchange: "Exchange") -> Verdict:
@@ -40,7 +54,7 @@ def open_slot(exchange: "Exchange") -> Verdict:
             hint="start the control plane or free disk space",
             code="records_spool_full",
         )
-    exchange.slot = gateway.open_slot(exchange.record)
+    exchange.slot = gateway.open_slot(exchange.record, exchange.lease)
     if exchange.slot < 0:
         raise Unavailable("too many requests are open in this gateway process", code="overloaded")
     return NEXT

@@ -343,21 +343,6 @@ WHO = Counter("key:k1", Bounds(budget_per="day"), "key k1")
 
 
 @pytest.mark.parametrize(
-    ("denied", "headers"),
-    [
-        (Denied(WHO, "requests", 9, 0, 1, 0.0), b"Retry-After: 1\r\nretry-after-ms: 1\r\n"),
-        (Denied(WHO, "requests", 9, 0, 1, 12.25), b"Retry-After: 13\r\nretry-after-ms: 12250\r\n"),
-        (
-            Denied(WHO, "budget", 9, 0, 1, 9e9, gone=True),
-            b"Retry-After: 120\r\nretry-after-ms: 120000\r\nx-should-retry: false\r\n",
-        ),
-    ],
-)
-def test_headers_of_a_denial(denied: Denied, headers: bytes) -> None:
-    assert said.denial_headers(denied) == headers
-
-
-@pytest.mark.parametrize(
     ("denied", "code", "words"),
     [
         (Denied(WHO, "requests", 9, 0, 1, 2.0), "rate_limit_exceeded",
@@ -388,4 +373,5 @@ def test_headers_of_a_denial(denied: Denied, headers: bytes) -> None:
 def test_refusals_say_who_what_and_what_to_do(denied: Denied, code: str, words: str) -> None:
     error = said.refusal(denied)
     assert (error.code, f"{error.message}; {error.hint}") == (code, words)
-    assert error.retry_after_s == denied.retry_after_s
+    assert error.retry_after_s == min(120.0, denied.retry_after_s)
+    assert error.worth_retrying is not denied.gone

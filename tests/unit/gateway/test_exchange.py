@@ -163,8 +163,10 @@ async def test_an_open_request_is_in_its_slot(tmp_path: Path, echo: EchoServer) 
         wire.writer.write(post(question()))
         await until(lambda: echo.active)
         ((_, payload),) = one.gateway.region.open_slots()
-        assert json.loads(payload)["service"] == "echo"
-        assert json.loads(payload)["key_id"] == KEY.decode().split("_")[1]
+        held, told = payload[0], json.loads(payload[1 + payload[0] :])
+        assert held == 0, "nothing is reserved for a key without limits"
+        assert told["service"] == "echo"
+        assert told["key_id"] == KEY.decode().split("_")[1]
         wire.close()
         await until(lambda: not echo.active)
         record = only_record(one)

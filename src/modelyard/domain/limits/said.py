@@ -1,6 +1,5 @@
 """What clients are told: `x-ratelimit-*` headers as OpenAI names them, and refusals."""
 
-import math
 from datetime import UTC, datetime
 
 from modelyard.domain.limits import MOST_RETRY_S, Denied, Standing
@@ -54,17 +53,6 @@ def headers(standing: Standing) -> bytes:
     return b""
 
 
-def denial_headers(denied: Denied) -> bytes:
-    """`Retry-After` in whole seconds, 1 to 120, `retry-after-ms`, and whether trying again with
-    the same request is useless."""
-    wait_s = min(MOST_RETRY_S, max(0.001, denied.retry_after_s))
-    lines = b"Retry-After: %d\r\nretry-after-ms: %d\r\n" % (
-        max(1, math.ceil(wait_s)),
-        math.ceil(wait_s * 1000),
-    )
-    return lines + b"x-should-retry: false\r\n" if denied.gone else lines
-
-
 def refusal(denied: Denied) -> Limited:
     """The error that says which counter, which bound, what is left, and what to do."""
     message, hint = _TEXTS[denied.bound](denied)
@@ -73,6 +61,7 @@ def refusal(denied: Denied) -> Limited:
         hint=hint,
         code=CODES[denied.bound],
         retry_after_s=min(MOST_RETRY_S, denied.retry_after_s),
+        worth_retrying=not denied.gone,
     )
 
 

@@ -74,6 +74,8 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=False):
     request whose first attempt worked has no `attempt` rows: these columns say all."""
     first_byte_us: int | None = None
     """Of the only attempt, from its start until the first byte of the answer."""
+    usage_estimated: bool = False
+    """Whether the tokens are estimates, because the answer ended before its usage was told."""
     fallback: str = ""
     """The service that answered in place of the one that was asked."""
 
