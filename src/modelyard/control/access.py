@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelyard.domain.access import ROLES, Principal, key_digest, key_text
-from modelyard.domain.services import NAME
+from modelyard.domain.documents import NAME
 from modelyard.errors import Conflict, Invalid, NotFound, Unauthenticated
 from modelyard.lib import ids
 from modelyard.ports.meta import ABSENT, DEFAULT_TENANT, Change, Document, Key, MetaStore, all_of
