@@ -7,9 +7,9 @@ import msgspec
 import pytest
 
 from modelyard.control.access import Access
-from modelyard.control.reconcile import Status
 from modelyard.control.services import STATUS_KIND, Services
 from modelyard.control.snapshots import Snapshots
+from modelyard.control.status import Status
 from modelyard.domain import snapshot as snapshots
 from modelyard.domain.snapshot import Endpoint
 from modelyard.ports.meta import ABSENT, DEFAULT_TENANT, Change, Key

@@ -81,8 +81,7 @@ def _details(error: ValidationError) -> list[Any]:
     return [
         one
         for one in found
-        if one["type"] != "too_short"
-        or not any(other["loc"][:-1] == one["loc"] for other in found)
+        if one["type"] != "too_short" or not any(other["loc"][:-1] == one["loc"] for other in found)
     ]
 
 

@@ -7,8 +7,6 @@ from modelyard.domain import snapshot as compiled
 from modelyard.domain.documents.limits import BoundsSpec, LimitDocument
 
 NANO = 1_000_000_000
-PRIORITIES = ("interactive", "normal", "background")
-"""Classes in the queue of a service, the first served first."""
 
 
 def nano(dollars: float) -> int:

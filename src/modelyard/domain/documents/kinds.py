@@ -3,7 +3,7 @@
 from typing import Any
 
 from modelyard.domain import services
-from modelyard.domain.documents import LIMIT, SERVICE, limits, lifted
+from modelyard.domain.documents import LIMIT, SERVICE, lifted, limits
 
 Written = services.ServiceDocument | limits.LimitDocument
 
