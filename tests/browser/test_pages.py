@@ -175,8 +175,8 @@ def test_keys_are_made_shown_once_and_revoked(watched: Watched, running: Platfor
 
 def test_a_replica_shows_its_output(watched: Watched) -> None:
     page = watched.open("/services/support")
-    expect(page.locator("tbody tr")).to_have_count(2)
-    page.locator("tbody tr a").first.click()
+    expect(page.locator("#replicas tr")).to_have_count(2)
+    page.locator("#replicas tr a").first.click()
     expect(page.locator("pre.logs")).to_contain_text("listening")
 
 

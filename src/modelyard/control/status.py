@@ -117,7 +117,8 @@ def canary_of(
     states: Sequence[ReplicaState],
     problems: Mapping[str, str],
 ) -> CanaryStatus:
-    """The status of the canary beside a stable revision; `problems` of outside URLs by URL."""
+    """The status of the canary beside a stable revision; `problems` of outside URLs by URL. Unlike
+    the stable revision, which has nothing better, it answers with nothing that looks broken."""
     share: dict[str, Any] = {"weight": spec.weight, "sticky": spec.sticky}
     if isinstance(plan, ModelyardError):
         return CanaryStatus(**share, phase="invalid", message=_why(plan))
@@ -126,8 +127,12 @@ def canary_of(
         return CanaryStatus(**named, phase="same", message="it is the stable revision itself")
     if not plan.spec.launches:
         phase, message = _phase_outside(plan, problems)
-        endpoints = _outside_endpoints(f"{name}/canary", plan.spec)
-        return CanaryStatus(**named, phase=phase, message=message, endpoints=endpoints)
+        well = [
+            endpoint
+            for endpoint in _outside_endpoints(f"{name}/canary", plan.spec)
+            if endpoint.url not in problems
+        ]
+        return CanaryStatus(**named, phase=phase, message=message, endpoints=tuple(well))
     wanted = [state for state in states if state.revision == plan.revision]
     phase, message = _phase(plan, wanted)
     return CanaryStatus(

@@ -50,8 +50,13 @@ class FallbackSpec(Part):
 
     @model_validator(mode="before")
     @classmethod
-    def _name_alone(cls, data: Any) -> Any:
-        return {"service": data} if isinstance(data, str) else data
+    def _as_written(cls, data: Any) -> Any:
+        """YAML 1.1 reads a bare `on` as the truth; what was meant is beyond doubt."""
+        if isinstance(data, str):
+            return {"service": data}
+        if isinstance(data, dict):
+            return {"on" if key in (True, "true") else key: data[key] for key in data}
+        return data
 
 
 class QueueSpec(Part):

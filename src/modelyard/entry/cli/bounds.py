@@ -1,6 +1,6 @@
-"""The options that bound use, the same for limits and keys, and how bounds look in a table."""
+"""The options that bound use, the same for limits and keys."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -75,19 +75,3 @@ def bounds_of(
     if unknown_price is not None:
         given["unknown_price"] = unknown_price
     return given
-
-
-def bounds_text(bounds: Mapping[str, Any]) -> str:
-    """`100 rpm, 50,000 tpm, 4 at once, $50 a month`; empty where nothing is bounded."""
-    budget = bounds.get("budget") or {}
-    per = budget.get("per", "month")
-    parts = (
-        ("requests_per_minute", "{:,} rpm"),
-        ("tokens_per_minute", "{:,} tpm"),
-        ("concurrency", "{:,} at once"),
-    )
-    shown = [form.format(bounds[name]) for name, form in parts if bounds.get(name)]
-    if budget:
-        money = f"${budget['usd']:,.2f}".removesuffix(".00")
-        shown.append(f"{money} in all" if per == "total" else f"{money} a {per}")
-    return ", ".join(shown)

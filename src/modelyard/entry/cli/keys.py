@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from modelyard.entry.cli.bounds import bound_options, bounds_of, bounds_text, priority_option
+from modelyard.entry import wording
+from modelyard.entry.cli.bounds import bound_options, bounds_of, priority_option
 from modelyard.entry.cli.commands import Nouns, connected, permission
 from modelyard.entry.cli.formats import FutureMoment, moment
 from modelyard.entry.cli.output import Output
@@ -56,7 +57,7 @@ def _row(key: dict[str, Any]) -> tuple[str, ...]:
         ", ".join(key.get("services") or ()) or "all",
         key.get("team") or "-",
         key.get("person") or "-",
-        bounds_text(key.get("limits") or {}) or "-",
+        wording.bounds(key.get("limits") or {}) or "-",
         key.get("priority") or "normal",
         moment(key.get("created_at_us")),
         moment(key.get("expires_at_us")) if key.get("expires_at_us") else "never",
@@ -175,7 +176,7 @@ def limit(session: Session, key_id: str, priority: str | None, none: bool, **giv
         raise click.UsageError("nothing to change: give a bound, --priority or --none")
     gone = dict.fromkeys(BOUNDS) if none else {}
     key = session.client.limit_key(key_id, {**gone, **bounds}, priority or "")
-    text = bounds_text(key["limits"]) or "no limits of its own"
+    text = wording.bounds(key["limits"]) or "no limits of its own"
     line = f"key {key_id}: {text}, priority {key['priority']}"
     session.out.answer(key, lambda: session.out.line(line))
 

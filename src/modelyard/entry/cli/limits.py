@@ -4,13 +4,12 @@ from typing import Any
 
 import click
 
-from modelyard.entry.cli.bounds import bound_options, bounds_of, bounds_text
+from modelyard.entry import wording
+from modelyard.entry.cli.bounds import bound_options, bounds_of
 from modelyard.entry.cli.commands import Nouns, connected, permission
 from modelyard.entry.cli.output import Output
 from modelyard.entry.cli.session import Session
 from modelyard.errors import Invalid
-
-COUNTED = ("key", "team", "person", "service")
 
 
 @click.group(cls=Nouns, short_help="What callers may use.")
@@ -51,18 +50,11 @@ def _row(limit: dict[str, Any]) -> tuple[str, ...]:
     spec = limit["document"]["spec"]
     return (
         limit["document"]["name"],
-        whom(spec),
-        bounds_text(spec),
+        wording.whom(spec),
+        wording.bounds(spec),
         spec.get("unknown_price", "refuse") if spec.get("budget") else "-",
         limit["problem"] or "-",
     )
-
-
-def whom(spec: dict[str, Any]) -> str:
-    """`team blue, each key`; `everybody` where nothing narrows it."""
-    parts = [f"{name} {spec[name]}" for name in COUNTED if spec.get(name)]
-    parts += [f"each {spec['each']}"] if spec.get("each") else []
-    return ", ".join(parts) or "everybody"
 
 
 @limits.command()
@@ -83,7 +75,9 @@ def show(session: Session, name: str) -> None:
 def show_limit(out: Output, limit: dict[str, Any]) -> None:
     """The answer first, then what it is made of."""
     spec = limit["document"]["spec"]
-    out.line(f"{limit['document']['name']}: {bounds_text(spec)} for {whom(spec)}", "bold")
+    out.line(
+        f"{limit['document']['name']}: {wording.bounds(spec)} for {wording.whom(spec)}", "bold"
+    )
     price = spec.get("unknown_price", "refuse") if spec.get("budget") else ""
     rows = [("problem", limit["problem"]), ("unknown price", price)]
     out.pairs([*rows, ("generation", str(limit["generation"]))], indent=2)
@@ -98,7 +92,7 @@ def show_limit(out: Output, limit: dict[str, Any]) -> None:
 @click.option("--service", default="", help="Count only requests to this service.")
 @click.option(
     "--each",
-    type=click.Choice(COUNTED),
+    type=click.Choice(wording.COUNTED),
     default=None,
     help="A counter for every one of them. Without it: one for all together.",
 )
@@ -132,7 +126,7 @@ def set_(
     document = {"apiVersion": "modelyard/v1", "kind": "Limit", "name": name, "spec": spec}
     answer = session.client.set_limit(document)
     verb = "set" if answer["changed"] else "unchanged"
-    line = f"limit {name} {verb}: {bounds_text(spec)} for {whom(spec)}"
+    line = f"limit {name} {verb}: {wording.bounds(spec)} for {wording.whom(spec)}"
     session.out.answer(answer, lambda: session.out.line(line))
 
 
