@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from modelyard.domain.documents import LIMIT, Name, Part, checked, lifted
 
-HINT = "see docs/reference/limit.md"
+HINT = "see docs/reference/limits.md"
 COUNTED = ("key", "team", "person", "service")
 MAX_TEXT = 128
 
