@@ -280,7 +280,7 @@ def test_empty_pages_say_what_fills_them(browser: Browser, tmp_path: Path) -> No
         one = Watched(browser, empty)
         for path, word in {"/": "modelyard run", "/services": "modelyard run",
                            "/models": "models push", "/requests": "modelyard run",
-                           "/chat": "modelyard run", "/limits": "modelyard limits set"}.items():  # fmt: skip
+                           "/chat": "modelyard run", "/limits": "limits set"}.items():  # fmt: skip
             expect(one.open(path).locator("main")).to_contain_text(word)
         one.context.close()
         assert one.problems == []

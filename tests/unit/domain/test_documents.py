@@ -1,14 +1,19 @@
 """Documents: every field in its range, every mistake with its place and the nearest right word."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from modelyard.domain import services
 from modelyard.domain.documents import compiled, kinds, limits
 from modelyard.domain.documents.limits import BoundsSpec
 from modelyard.domain.snapshot import Bounds, Cache, Fallback, Limit, Revision, SemanticCache
 from modelyard.errors import Invalid
+
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
 
 
 def service(**spec: Any) -> services.ServiceSpec:
@@ -156,3 +161,17 @@ def test_a_limit_as_gateways_count_it() -> None:
     bounds = Bounds(budget_nano_usd=100_000_000, budget_per="month", unknown_price="refuse")
     assert made == Limit(tenant="t", name="blue", bounds=bounds, service="bot", each="key")
     assert compiled.bounds(BoundsSpec()) is None
+
+
+@pytest.mark.parametrize("page", ["service.md", "documents.md"])
+def test_the_examples_of_the_reference_are_documents(page: str) -> None:
+    text = (REFERENCE / page).read_text(encoding="utf-8")
+    found = [
+        example
+        for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+        for example in yaml.safe_load_all(block)
+    ]
+    assert len(found) > 3
+    for example in found:
+        whole = {"apiVersion": "modelyard/v1", "kind": "Service", "name": "bot", **example}
+        kinds.parse(whole)
