@@ -27,9 +27,10 @@ def services(documents: Sequence[Document], statuses: Iterable[Document]) -> tup
     by_name = {
         (one.key.tenant, one.key.name): msgspec.convert(one.body, Status) for one in statuses
     }
-    specs: dict[str, Mapping[str, ServiceSpec | None]] = {}
-    for tenant in {document.key.tenant for document in documents}:
-        specs[tenant] = _whole(specs_of(one for one in documents if one.key.tenant == tenant))
+    by_tenant: dict[str, list[Document]] = {}
+    for document in documents:
+        by_tenant.setdefault(document.key.tenant, []).append(document)
+    specs = {tenant: _whole(specs_of(theirs)) for tenant, theirs in by_tenant.items()}
     return tuple(
         _service(document, specs[document.key.tenant], by_name.get(_place(document)))
         for document in documents
