@@ -65,6 +65,9 @@ class GatewaySettings:
     spool_bytes: int = 256 * 1024 * 1024
     """Disk for records that the control plane has not yet taken, per process. Past it, new
     requests are refused with 503: no request goes unrecorded."""
+    cache_bytes: int = 32 * 1024 * 1024
+    """Memory for kept answers and their embeddings, per process; used only by services with
+    `spec.cache`. Past it the least recently used go, first those of the tenant that has most."""
     tls: TlsSettings = field(default_factory=TlsSettings)
 
 

@@ -27,7 +27,7 @@ from modelyard.control.status import Status, forgotten
 from modelyard.domain import snapshot as snapshots
 from modelyard.errors import Conflict, ModelyardError, Unavailable
 from modelyard.gateway.recorder import close_lost_slots
-from modelyard.gateway.shared import SharedFile, endpoint_hash
+from modelyard.gateway.shared import PublishedLoad, SharedFile, endpoint_hash
 from modelyard.lib import clock
 from modelyard.lib.channel import serve
 from modelyard.lib.datafolder import DataFolder, write_private
@@ -290,7 +290,7 @@ class Supervisor:
     def _in_flight(self, endpoint: str) -> int:
         key = endpoint_hash(endpoint)
         regions = (self._shared.region(number) for number in range(self._shared.processes))
-        return sum(region.loads().get(key, 0) for region in regions)
+        return sum(region.loads().get(key, PublishedLoad()).in_flight for region in regions)
 
 
 def _absolute(path: str) -> str:

@@ -7,9 +7,8 @@ from typing import Any
 
 import msgspec
 
-from modelyard.domain.records import RequestRecord
+from modelyard.domain.records import AttemptRecord, Outcome, RequestRecord
 from modelyard.domain.snapshot import AccessKey, Snapshot
-from modelyard.errors import TimedOut
 from modelyard.gateway.attempts import Attempt
 from modelyard.gateway.catalog import Catalog, Service
 from modelyard.gateway.exchange import Exchange
@@ -17,6 +16,8 @@ from modelyard.gateway.metrics import Metrics, render
 from modelyard.gateway.recorder import Recorder
 from modelyard.gateway.shared import SLOT_PAYLOAD_BYTES, SharedFile
 from modelyard.lib import clock, ids
+from modelyard.lib.http import HeadCache
+from modelyard.ports.meta import DEFAULT_TENANT
 from modelyard.settings import GatewaySettings
 
 TICK_S = 0.2
@@ -38,10 +39,21 @@ class Gateway:
         self.process = f"gateway-{index}"
         self.region = shared.region(index)
         self.others = [shared.region(n) for n in range(shared.processes) if n != index]
-        self.catalog = Catalog(pepper, self.region)
+        self.unknown = RequestRecord(
+            request_id="",
+            tenant=DEFAULT_TENANT,  # until a key says more: its admins run the platform
+            started_at_us=0,
+            outcome=Outcome.FAILED,
+            status=0,
+            route="",
+            process=self.process,
+        )
+        self.catalog = Catalog(pepper, self.region, settings, self.unknown)
         self.recorder = Recorder(spool, settings.spool_bytes)
         self.metrics = Metrics(self.region)
         self.active: set[Exchange] = set()
+        self.heads = HeadCache()
+        self._ids = ids.RequestIds()
         self._finishing: dict[Attempt, float] = {}
         self.draining = False
 
@@ -49,14 +61,7 @@ class Gateway:
 
     def new_request_id(self) -> str:
         """A fresh id; ours always, so that a client cannot forge the join key of records."""
-        return ids.request_id()
-
-    def authenticate(self, headers: dict[bytes, bytes]) -> AccessKey | None:
-        """The key of a request's headers: a bearer token, or `x-api-key`."""
-        value = headers.get(b"authorization", b"")
-        text = value[7:].strip() if value[:7].lower() == b"bearer " else b""
-        text = text or headers.get(b"x-api-key", b"")
-        return self.catalog.key(text, clock.now_us()) if text else None
+        return self._ids.next()
 
     def open_slot(self, record: RequestRecord) -> int:
         """A slot with what is known of the request, or -1."""
@@ -74,12 +79,19 @@ class Gateway:
         """
         self.active.discard(exchange)
         if exchange.slot >= 0 or not self.recorder.full:
-            for attempt in exchange.attempts:
-                self.recorder.append("attempt", attempt)
-            self.recorder.append("request", exchange.record)
+            self._record(exchange.record, exchange.attempts)
         if exchange.slot >= 0:
             self.region.close_slot(exchange.slot)
         self.metrics.count(exchange.record)
+
+    def _record(self, record: RequestRecord, attempts: list[AttemptRecord]) -> None:
+        if len(attempts) == 1 and attempts[0].outcome == "ok":
+            record.connect_us = attempts[0].connect_us
+            record.first_byte_us = attempts[0].first_byte_us
+        else:
+            for attempt in attempts:
+                self.recorder.append("attempt", attempt)
+        self.recorder.append("request", record)
 
     def let_finish(self, attempt: Attempt) -> None:
         """Its exchange is over; give the connection a moment to end the answer."""
@@ -96,26 +108,13 @@ class Gateway:
         """Time limits, the others' load, room in the spool."""
         now_s = clock.monotonic_s()
         for exchange in list(self.active):
-            self._check_limits(exchange, now_s)
+            exchange.check_limits(now_s)
         for attempt, until_s in list(self._finishing.items()):
             if until_s < now_s:
                 attempt.cancel()
                 del self._finishing[attempt]
-        self.catalog.see_others(self.others)
+        self.catalog.endpoints.see_others(self.others)
         self.recorder.check()
-
-    def _check_limits(self, exchange: Exchange, now_s: float) -> None:
-        if exchange.attempt is None:
-            return
-        started = exchange.attempt.record.first_byte_us is not None
-        limits = self.settings
-        limit_s = limits.stream_idle_timeout_s if started else limits.first_byte_timeout_s
-        if now_s - exchange.last_activity_s > limit_s:
-            what = "between two pieces" if started else "to the first byte"
-            code = "upstream_stalled" if started else "first_byte_timeout"
-            exchange.time_out(
-                TimedOut(f"the upstream took more than {limit_s:g} s {what}", code=code)
-            )
 
     async def run(self) -> None:
         """Tick until cancelled; write the shared file's pages to disk once a second."""
@@ -135,7 +134,7 @@ class Gateway:
         """Prometheus text for all processes of the machine."""
         in_flight = {
             endpoint.id: endpoint.load.in_flight + endpoint.load.others
-            for endpoint in self.catalog.endpoints.values()
+            for endpoint in self.catalog.endpoints.by_id.values()
         }
         age_s = max(0.0, (clock.now_us() - self.catalog.created_at_us) / 1_000_000)
         gauges = {
@@ -169,6 +168,6 @@ def _model(service: Service) -> dict[str, Any]:
         "object": "model",
         "created": service.spec.created_at_us // 1_000_000,
         "owned_by": service.spec.tenant,
-        "model_version": service.revision.model_version,
-        "ready": bool(service.endpoints),
+        "model_version": service.stable.revision.model_version,
+        "ready": bool(service.stable.endpoints),
     }

@@ -20,7 +20,6 @@ from modelyard.lib.http import (
     ChunkedReader,
     RequestHead,
     chunk,
-    parse_request,
 )
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -39,6 +38,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._head: RequestHead | None = None
+        self._length = 0
         self._chunks: ChunkedReader | None = None
         self._pieces: list[bytes] = []
         self._size = 0
@@ -109,7 +109,7 @@ class ClientConnection(asyncio.Protocol):
         head = self._head
         if head is None or head.method != b"POST":
             return None
-        return openai.ROUTES.get(head.target.partition(b"?")[0])
+        return openai.ROUTES.get(head.path)
 
     def _read_head(self) -> bool:
         if not self._started_s:
@@ -120,21 +120,26 @@ class ClientConnection(asyncio.Protocol):
             raise errors.TooLarge(f"the request head is over {limit} bytes")
         if end < 0:
             return False
-        head = parse_request(self._buffer[:end])
+        head, length = self._gateway.heads.parse(self._buffer[:end])
         self._buffer = self._buffer[end + 4 :]
         self._head = head
+        self._length = length
         self._keep_alive = head.keep_alive and not self._gateway.draining
-        if head.length == NO_BODY:
+        if length == NO_BODY:
             self._route(b"")
             return True
+        if length == len(self._buffer):
+            body, self._buffer = self._buffer, b""
+            self._route(body)
+            return True
         body_limit = self._gateway.settings.max_body_bytes
-        if head.length > body_limit:
+        if length > body_limit:
             raise errors.TooLarge(
-                f"the body has {head.length} bytes; the limit is {body_limit}",
+                f"the body has {length} bytes; the limit is {body_limit}",
                 hint="send less, or raise gateway.max_body_bytes",
                 code="body_too_large",
             )
-        if head.length == CHUNKED:
+        if length == CHUNKED:
             self._chunks = ChunkedReader()
         if head.expects_continue and not self._buffer:
             self._write(_CONTINUE)
@@ -144,7 +149,7 @@ class ClientConnection(asyncio.Protocol):
         assert self._head is not None
         if self._chunks is not None:
             return self._read_chunks(self._chunks)
-        missing = self._head.length - self._size
+        missing = self._length - self._size
         if len(self._buffer) < missing:
             self._pieces.append(self._buffer)
             self._size += len(self._buffer)
@@ -179,8 +184,8 @@ class ClientConnection(asyncio.Protocol):
         head = self._head
         assert head is not None
         self._pieces, self._size, self._chunks = [], 0, None
-        path = head.target.partition(b"?")[0]
-        route = self._model_route()
+        path = head.path
+        route = openai.ROUTES.get(path) if head.method == b"POST" else None
         if route is not None:
             self._exchange = Exchange(self._gateway, self, head, body, route, self._started_s)
             self._exchange.run()
@@ -199,7 +204,7 @@ class ClientConnection(asyncio.Protocol):
             return
         one, rest = found
         try:
-            said = own.answer(self._gateway, head.headers, one, rest)
+            said = own.answer(self._gateway, head, one, rest)
         except errors.ModelyardError as error:
             self._error(openai.status_of(error), error)
             return

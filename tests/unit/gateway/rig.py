@@ -58,6 +58,10 @@ class Rig:
         payloads, _ = frames.whole(current.read(0, current.written))
         return [row for found, row in map(json.loads, payloads) if found == kind]
 
+    def in_flight(self) -> int:
+        """Requests at endpoints, as other processes see them."""
+        return sum(load.in_flight for load in self.gateway.region.loads().values())
+
     async def connect(self) -> "Wire":
         """A connection of a client, and the server's side of it."""
         before = set(self.server.connections)
