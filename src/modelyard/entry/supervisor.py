@@ -21,8 +21,9 @@ import msgspec
 from modelyard import app as composition
 from modelyard.adapters.target.channel import handlers
 from modelyard.adapters.target.process import ProcessTarget
-from modelyard.control.reconcile import ACTOR, Status
+from modelyard.control.reconcile import ACTOR
 from modelyard.control.services import STATUS_KIND
+from modelyard.control.status import Status, forgotten
 from modelyard.domain import snapshot as snapshots
 from modelyard.errors import Conflict, ModelyardError, Unavailable
 from modelyard.gateway.ledger import Watch
@@ -87,11 +88,9 @@ def _forget_replicas(app: composition.App) -> None:
     """Replicas ended with the former supervisor: nothing may be sent to their ports."""
     for stored in all_of(app.meta, "*", STATUS_KIND):
         status = msgspec.convert(stored.body, Status)
-        if not status.replicas:
+        fresh = forgotten(status)
+        if fresh == status:
             continue
-        fresh = msgspec.structs.replace(
-            status, phase="starting", message="the platform was started", replicas=(), endpoints=()
-        )
         change = Change(stored.key, msgspec.to_builtins(fresh), stored.generation)
         app.meta.commit([change], ACTOR, "the platform was started")
 
