@@ -22,7 +22,8 @@ from modelyard.errors import Forbidden, NotFound, Unauthenticated
 from modelyard.gateway.endpoints import Endpoint, Endpoints
 from modelyard.gateway.metering import BYTES_PER_TOKEN
 from modelyard.gateway.shared import Region
-from modelyard.gateway.steps import steps_of
+from modelyard.gateway.steps import INNER_STEPS, steps_of
+from modelyard.gateway.waiting import ServiceQueue
 from modelyard.lib import clock
 from modelyard.lib.http import RequestHead
 from modelyard.settings import GatewaySettings
@@ -77,6 +78,7 @@ class Service:
         "canary",
         "canary_weight",
         "limits",
+        "queue",
         "retry_budget",
         "spec",
         "stable",
@@ -92,6 +94,7 @@ class Service:
         limits: "TimeLimits",
     ) -> None:
         self.spec = spec
+        self.queue = ServiceQueue(spec.queue, self) if spec.queue.per_slot > 0 else None
         self.bytes_per_token = BYTES_PER_TOKEN
         self.limits = limits
         self.stable = stable
@@ -99,6 +102,12 @@ class Service:
         self.canary_weight = spec.canary.weight if spec.canary else 0.0
         self.sticky = spec.canary.sticky if spec.canary else ""
         self.retry_budget = budget
+
+    def endpoints(self) -> list[Endpoint]:
+        """Of all its revisions."""
+        if self.canary is None:
+            return self.stable.endpoints
+        return [*self.stable.endpoints, *self.canary.endpoints]
 
     def variant(self, caller: "Caller") -> Variant:
         """The side of the canary split for this caller: the same one each time, unless the split
@@ -159,11 +168,19 @@ class Lane:
 
     __slots__ = ("caller", "counters", "record", "service", "steps")
 
-    def __init__(self, caller: Caller, service: Service, counters: tuple[Counter, ...]) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        service: Service,
+        counters: tuple[Counter, ...] = (),
+        *,
+        inner: bool = False,
+    ) -> None:
         self.caller = caller
         self.service = service
         self.counters = counters
-        self.steps = steps_of(service.spec, limited=bool(counters))
+        outer = steps_of(service.spec, limited=bool(counters))
+        self.steps = INNER_STEPS if inner else outer
         revision = service.stable.revision
         self.record = msgspec.structs.replace(
             caller.record,
@@ -225,6 +242,8 @@ class Catalog:
         service = Service(spec, self._variant(spec.revision), canary, budget, limits)
         if known is not None:
             service.bytes_per_token = known.bytes_per_token
+            if known.queue is not None:
+                known.queue.move_to(service.queue)
         return service
 
     def _variant(self, revision: snapshots.Revision) -> Variant:
@@ -283,6 +302,14 @@ class Catalog:
         lane = caller.lanes[route, name] = Lane(caller, service, self._counters_of(key, name))
         return lane
 
+    def inner_lane(self, caller: Caller, service: Service) -> Lane:
+        """The lane of requests that the gateway makes itself: nothing limits or answers them but
+        the service."""
+        known = caller.lanes.get(("", service.spec.name))
+        if known is None:
+            known = caller.lanes["", service.spec.name] = Lane(caller, service, inner=True)
+        return known
+
     def _counters_of(self, key: snapshots.AccessKey, service: str) -> tuple[Counter, ...]:
         """The same tuple for all lanes of a key to a service: the ledger knows it by that."""
         found = self._counters.get((key.id, service))
@@ -299,6 +326,10 @@ class Catalog:
         if key.services and name not in key.services:
             return None
         return self._services.get((key.tenant, name))
+
+    def queues(self) -> list[ServiceQueue]:
+        """All there are."""
+        return [one.queue for one in self._services.values() if one.queue is not None]
 
     def services(self, key: snapshots.AccessKey) -> list[Service]:
         """All services this key may call, by name."""

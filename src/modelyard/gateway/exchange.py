@@ -7,19 +7,21 @@ through), `Assembled` (unstreamed from a stream) and `Streamed`.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from modelyard import errors
 from modelyard.domain.records import AttemptRecord, Outcome, RequestRecord, copied
 from modelyard.gateway import answers, metering, recovery
 from modelyard.gateway.attempts import Attempt
 from modelyard.gateway.body import Inspected, inspect, rewrite
+from modelyard.gateway.caching import Seat
 from modelyard.gateway.catalog import Lane, Service, Variant
 from modelyard.gateway.dialects import openai
 from modelyard.gateway.dialects.upstream_errors import UpstreamError
 from modelyard.gateway.endpoints import Endpoint
 from modelyard.gateway.failures import Failure
-from modelyard.gateway.steps import NEXT
+from modelyard.gateway.parties import Client, Waits
+from modelyard.gateway.verdict import NEXT
 from modelyard.lib import clock
 from modelyard.lib.http import RequestHead, ResponseHead
 from modelyard.ports.ledger import Lease
@@ -30,32 +32,6 @@ if TYPE_CHECKING:
 CLIENT_CLOSED = 499
 """The status of a record whose client went away (nginx's convention; never sent)."""
 _MAX_NAME = 64
-
-
-class Client(Protocol):
-    """The connection to the client, as an exchange sees it."""
-
-    def answer(self, status: int, headers: bytes, body: bytes) -> None:
-        """A whole answer."""
-
-    def start_stream(self, status: int, headers: bytes) -> None:
-        """The head of a streamed answer."""
-
-    def write_stream(self, data: bytes) -> None:
-        """A piece of it."""
-
-    def end_stream(self, data: bytes, *, clean: bool) -> None:
-        """Its last piece. Not clean: the connection closes without the mark of the end."""
-
-    def exchange_over(self) -> None:
-        """Ready for the next request."""
-
-
-class Waits(Protocol):
-    """What an exchange waits for, and can stop waiting for."""
-
-    def cancel(self) -> object:
-        """It is not waited for any more."""
 
 
 class Exchange:
@@ -70,10 +46,16 @@ class Exchange:
     attempt: Attempt | None = None
     waits: Waits | None = None
     lease: Lease | None = None
+    seat: Seat | None = None
+    caused_by = ""
+    """The request on whose behalf the gateway makes this one."""
+    shadow = False
+    deserted = False
+    """Whether its client has left, and it goes on for others who wait for its answer."""
     slot = -1
     committed = False
     """Whether the client has seen a byte of the answer."""
-    _over = False
+    is_over = False
     _step = 0
     fallbacks_tried = 0
 
@@ -112,7 +94,12 @@ class Exchange:
                 self.record.service = self.seen.model[:_MAX_NAME]
             self.refuse(error)
             return
+        self.begin(lane, seen)
+
+    def begin(self, lane: Lane, seen: Inspected) -> None:
+        """It is known who asks what of whom."""
         self.lane = lane
+        self.seen = seen
         self.record = lane.record
         self._begin_record()
         self.record.stream = bool(seen.stream)
@@ -138,6 +125,8 @@ class Exchange:
         record.started_at_us = clock.now_us() - self.elapsed_us()
         record.route = self.route
         record.request_bytes = len(self.body)
+        if self.caused_by:
+            record.caused_by = self.caused_by
 
     def turn_to(self, service: Service) -> None:
         """This service answers: the one that was asked, or one that stands in for it."""
@@ -151,6 +140,10 @@ class Exchange:
             record.revision, record.model = revision.id, revision.model
             record.model_version = revision.model_version
             record.model_digest = revision.model_digest
+
+    def resume_soon(self) -> None:
+        """Resume, but not from within whoever calls this."""
+        self.waits = asyncio.get_running_loop().call_soon(self.resume)
 
     def resume(self) -> None:
         """Run the steps that are left; dispatch after the last one."""
@@ -209,9 +202,16 @@ class Exchange:
         self.gateway.catalog.endpoints.enter(endpoint)
         assert self.service is not None
         self.attempt = attempt = Attempt(self, endpoint, trace, now_s)
-        model, stream = endpoint.spec.upstream_model, answering.streams_upstream
+        model, stream = self._model_at(endpoint), answering.streams_upstream
         body = rewrite(self.body, seen, model=model, force_stream=stream)
         attempt.start(self.route, record.request_id, body, self.service.limits.connect_s)
+
+    def _model_at(self, endpoint: Endpoint) -> str:
+        """What the endpoint calls the model; empty where that is what the client calls it."""
+        assert self.service is not None
+        assert self.seen is not None
+        name = self.service.spec.name
+        return endpoint.spec.upstream_model or (name if name != self.seen.model else "")
 
     def _no_endpoint(self) -> errors.Unavailable:
         assert self.service is not None
@@ -250,6 +250,8 @@ class Exchange:
         if self.committed:
             self._break_off(error)
             return
+        if self.seat is not None:
+            self.seat.retried()
         if not recovery.recover(self, failure):
             self._give_up(failure)
 
@@ -277,6 +279,12 @@ class Exchange:
         outcome = Outcome.FAILED if failed else Outcome.REJECTED
         self._end_with_error(outcome, error, source=b"gateway")
 
+    def break_down(self) -> None:
+        """End because of a fault of ours."""
+        error = errors.ModelyardError("the gateway could not handle this request", code="internal")
+        self._close_attempt(error.code, error.message)
+        self._end_with_error(Outcome.FAILED, error, source=b"gateway")
+
     def answer(self, status: int, headers: bytes, body: bytes, error_code: str = "") -> None:
         """End with a whole answer of the upstream's."""
         endpoint = self._close_attempt(error_code or "ok")
@@ -286,10 +294,29 @@ class Exchange:
         record.status = status
         record.response_bytes = len(body)
         record.error_code = error_code
+        if self.seat is not None and status < 500 and status not in (408, 429):
+            self.seat.answered(status, body)
         self._end(_outcome_of(status))
         if self.client is not None:
             self.client.answer(status, self.own_headers() + headers, body)
             self._release_client()
+
+    def answer_cached(self, answer: bytes, body: bytes, *, stream: bool) -> None:
+        """End with an answer that was given before; `body` is it in the form that was asked for."""
+        record = self.record
+        record.status = 200
+        record.response_bytes = len(body)
+        self.answering = answers.Cached(answer)
+        self.mark_first_token()
+        self._end(Outcome.CACHED)
+        if self.client is None:
+            return
+        if stream:
+            self.client.start_stream(200, self.own_headers() + answers.EVENTS)
+            self.client.end_stream(body, clean=True)
+        else:
+            self.client.answer(200, self.own_headers() + answers.JSON, body)
+        self._release_client()
 
     def deliver_error(self, error: UpstreamError, headers: bytes) -> None:
         """End with an upstream's error as the answer."""
@@ -307,6 +334,8 @@ class Exchange:
         if attempt is not None:
             self.gateway.let_finish(attempt)
         self.record.response_bytes += len(last)
+        if self.seat is not None:
+            self.seat.answered(200, None)
         self._end(Outcome.COMPLETED)
         if self.client is not None:
             self.client.end_stream(last, clean=True)
@@ -314,9 +343,16 @@ class Exchange:
 
     def cancel(self) -> None:
         """The client went away: stop the upstream, keep the record."""
-        if self._over:
+        if self.is_over:
             return
         self.client = None
+        if self.seat is not None and self.seat.client_left():
+            self.deserted = True
+            return
+        self.end_deserted()
+
+    def end_deserted(self) -> None:
+        """Nobody waits for the answer any more."""
         self._close_attempt("client_closed")
         self.record.status = self.record.status if self.committed else CLIENT_CLOSED
         self.record.error_code = "client_closed"
@@ -351,18 +387,23 @@ class Exchange:
         if cancel:
             attempt.cancel()
         self.gateway.catalog.endpoints.leave(attempt.endpoint)
+        if self.service is not None and self.service.queue is not None:
+            self.gateway.pump_soon(self.service.queue)
         return attempt.endpoint
 
     def _end(self, outcome: Outcome, error: errors.ModelyardError | None = None) -> None:
         """The one ending: settle, record, count, close the slot. Only then the last bytes go."""
-        assert not self._over
-        self._over = True
+        assert not self.is_over
+        self.is_over = True
         if self.waits is not None:
             self.waits.cancel()
         record = self.record
-        record.outcome = outcome
+        record.outcome = Outcome.CANCELLED if self.deserted else outcome
         if error is not None:
             record.error_code, record.error_message = error.code, error.message[:2000]
+        if self.seat is not None:
+            record.cache = self.seat.mark
+            self.seat.failed()
         record.duration_us = self.elapsed_us()
         metering.settle(self)
         self.gateway.ended(self)
@@ -374,7 +415,7 @@ class Exchange:
 
     def check_limits(self, now_s: float) -> None:
         """Called now and then: end what takes too long."""
-        late = recovery.overdue(self, now_s) if not self._over else None
+        late = recovery.overdue(self, now_s) if not self.is_over else None
         if late is not None:
             self.fail(late)
 
@@ -388,6 +429,8 @@ class Exchange:
             identity,
             record.revision.encode(),
         )
+        if self.seat is not None:
+            ours += b"X-Modelyard-Cache: %b\r\n" % self.seat.mark.encode()
         return ours + metering.headers(lane, self) if lane and lane.counters else ours
 
     def mark_first_token(self) -> None:

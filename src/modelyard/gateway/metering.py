@@ -90,6 +90,9 @@ def settle(exchange: "Exchange") -> None:
     if lease is None:
         return
     record = exchange.record
+    if record.outcome == Outcome.CACHED:
+        exchange.gateway.ledger.settle(lease, 0, 0, clock.now_us())
+        return
     tokens: int = (record.tokens_input or 0) + (record.tokens_output or 0)
     money = record.cost_nano_usd or 0
     if not tokens and record.outcome == Outcome.COMPLETED:
@@ -125,6 +128,9 @@ def _learn(exchange: "Exchange", tokens: int) -> None:
 
 def _charge(exchange: "Exchange") -> None:
     record, variant = exchange.record, exchange.variant
+    if record.outcome == Outcome.CACHED:
+        record.cost_nano_usd = 0
+        return
     if variant is None or variant.price is None:
         return
     price = variant.price

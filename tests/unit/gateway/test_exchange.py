@@ -207,3 +207,18 @@ async def settled(number: Any) -> None:
             await asyncio.sleep(0.02)
             since = since + 1 if number() and number() == seen else 0
             seen = number()
+
+
+async def test_a_fault_of_ours_is_a_500_with_a_record_and_harms_no_other_request(
+    tmp_path: Path, echo: EchoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = await echo.start()
+    async with rig(tmp_path) as one:
+        one.serve(echo=[endpoint(url)])
+        with monkeypatch.context() as broken:
+            broken.setattr("modelyard.gateway.answers.choose", lambda *_: 1 / 0)
+            status, body = await ask(one, question())
+            assert status == 500
+            assert json.loads(body)["error"]["code"] == "internal"
+            assert only_record(one)["error_code"] == "internal"
+        assert (await ask(one, question()))[0] == 200
