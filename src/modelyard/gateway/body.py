@@ -29,6 +29,15 @@ class Inspected(msgspec.Struct):
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     n: int | None = None
+    messages: msgspec.Raw = msgspec.Raw()
+    prompt_text: msgspec.Raw = msgspec.field(name="prompt", default=msgspec.Raw())
+    tools: msgspec.Raw = msgspec.Raw()
+
+    def prompt(self) -> bytes:
+        """What the engine reads, in about its order, as the client wrote it: prompts that begin
+        with the same bytes begin with the same tokens."""
+        text = bytes(self.messages) or bytes(self.prompt_text)
+        return bytes(self.tools) + text if self.tools else text
 
 
 _decoder = msgspec.json.Decoder(Inspected)

@@ -59,7 +59,7 @@ class Gateway:
             route="",
             process=self.process,
         )
-        self.catalog = Catalog(pepper, self.region, settings, self.unknown)
+        self.catalog = Catalog(pepper, self.region, settings, self.unknown, index)
         self.recorder = Recorder(spool, settings.spool_bytes)
         self.metrics = Metrics(self.region)
         self.active: set[Exchange] = set()
@@ -134,7 +134,7 @@ class Gateway:
             if until_s < now_s:
                 attempt.cancel()
                 del self._finishing[attempt]
-        self.catalog.endpoints.see_others(self.others)
+        self.catalog.see_others(self.others)
         for queue in self.catalog.queues():
             queue.tick(now_s)
         self.recorder.check()

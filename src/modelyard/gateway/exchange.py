@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 
 from modelyard import errors
 from modelyard.domain.records import AttemptRecord, Outcome, RequestRecord, copied
-from modelyard.gateway import answers, metering, recovery
+from modelyard.domain.routing import Work
+from modelyard.gateway import answers, dispatch, metering, recovery
 from modelyard.gateway.attempts import Attempt
-from modelyard.gateway.body import Inspected, inspect, rewrite
+from modelyard.gateway.body import Inspected, inspect
 from modelyard.gateway.caching import Seat
-from modelyard.gateway.catalog import Lane, Service, Variant
+from modelyard.gateway.catalog import Lane, Service
 from modelyard.gateway.dialects import openai
 from modelyard.gateway.dialects.upstream_errors import UpstreamError
 from modelyard.gateway.endpoints import Endpoint
 from modelyard.gateway.failures import Failure
 from modelyard.gateway.parties import Client, Waits
+from modelyard.gateway.variants import Pick, Variant
 from modelyard.gateway.verdict import NEXT
 from modelyard.lib import clock
 from modelyard.lib.http import RequestHead, ResponseHead
@@ -44,6 +46,9 @@ class Exchange:
     variant: Variant | None = None
     answering: answers.Answering | None = None
     attempt: Attempt | None = None
+    picked: Pick | None = None
+    work: Work | None = None
+    """What the router counts for the attempt."""
     waits: Waits | None = None
     lease: Lease | None = None
     seat: Seat | None = None
@@ -171,55 +176,12 @@ class Exchange:
         """Since the first byte of the request."""
         return int((clock.monotonic_s() - self.started_s) * 1_000_000)
 
-    # --- dispatch --------------------------------------------------------------------------
-
     def dispatch(self) -> None:
         """Start an attempt."""
         self.waits = None
-        variant, seen = self.variant, self.seen
-        assert variant is not None
-        assert seen is not None
-        now_s = clock.monotonic_s()
-        endpoint = variant.pick(now_s, self.tried)
-        if endpoint is None:
-            self.fail(Failure(self._no_endpoint()))
-            return
-        self.tried.append(endpoint)
-        self.answering = answering = answers.choose(self, seen, endpoint)
-        self.last_activity_s = now_s
-        record = self.record
-        record.attempts += 1
-        record.endpoint = endpoint.id
-        trace = AttemptRecord(
-            request_id=record.request_id,
-            tenant=record.tenant,
-            started_at_us=record.started_at_us,
-            number=record.attempts,
-            endpoint=endpoint.id,
-            offset_us=int((now_s - self.started_s) * 1_000_000),
-        )
-        self.attempts.append(trace)
-        self.gateway.catalog.endpoints.enter(endpoint)
-        assert self.service is not None
-        self.attempt = attempt = Attempt(self, endpoint, trace, now_s)
-        model, stream = self._model_at(endpoint), answering.streams_upstream
-        body = rewrite(self.body, seen, model=model, force_stream=stream)
-        attempt.start(self.route, record.request_id, body, self.service.limits.connect_s)
-
-    def _model_at(self, endpoint: Endpoint) -> str:
-        """What the endpoint calls the model; empty where that is what the client calls it."""
-        assert self.service is not None
-        assert self.seen is not None
-        name = self.service.spec.name
-        return endpoint.spec.upstream_model or (name if name != self.seen.model else "")
-
-    def _no_endpoint(self) -> errors.Unavailable:
-        assert self.service is not None
-        return errors.Unavailable(
-            f"service {self.service.spec.name!r} has no endpoint that is ready",
-            hint="`modelyard services list` says why; try again in a moment",
-            code="no_endpoint",
-        )
+        failure = dispatch.begin(self)
+        if failure is not None:
+            self.fail(failure)
 
     # --- attempts.Caller -------------------------------------------------------------------
 
@@ -244,7 +206,7 @@ class Exchange:
     def fail(self, failure: Failure) -> None:
         """It did not work: try elsewhere while the client has seen nothing, else end."""
         error = failure.error
-        endpoint = self._close_attempt(error.code, error.message)
+        endpoint = dispatch.close(self, error.code, error.message)
         if endpoint is not None and failure.blamed:
             endpoint.failed(clock.monotonic_s(), failure.retry_after_s)
         if self.committed:
@@ -282,12 +244,12 @@ class Exchange:
     def break_down(self) -> None:
         """End because of a fault of ours."""
         error = errors.ModelyardError("the gateway could not handle this request", code="internal")
-        self._close_attempt(error.code, error.message)
+        dispatch.close(self, error.code, error.message)
         self._end_with_error(Outcome.FAILED, error, source=b"gateway")
 
     def answer(self, status: int, headers: bytes, body: bytes, error_code: str = "") -> None:
         """End with a whole answer of the upstream's."""
-        endpoint = self._close_attempt(error_code or "ok")
+        endpoint = dispatch.close(self, error_code or "ok")
         if endpoint is not None and status < 500:
             endpoint.succeeded()
         record = self.record
@@ -328,7 +290,7 @@ class Exchange:
     def finish_stream(self, last: bytes) -> None:
         """End a stream that came to its proper end; `last` are its last bytes."""
         attempt = self.attempt
-        endpoint = self._close_attempt("ok", cancel=False)
+        endpoint = dispatch.close(self, "ok", cancel=False)
         if endpoint is not None:
             endpoint.succeeded()
         if attempt is not None:
@@ -353,7 +315,7 @@ class Exchange:
 
     def end_deserted(self) -> None:
         """Nobody waits for the answer any more."""
-        self._close_attempt("client_closed")
+        dispatch.close(self, "client_closed")
         self.record.status = self.record.status if self.committed else CLIENT_CLOSED
         self.record.error_code = "client_closed"
         self._end(Outcome.CANCELLED)
@@ -374,23 +336,6 @@ class Exchange:
         self.client.answer(status, headers, body)
         self._release_client()
 
-    def _close_attempt(
-        self, outcome: str, message: str = "", *, cancel: bool = True
-    ) -> Endpoint | None:
-        attempt, self.attempt = self.attempt, None
-        if attempt is None:
-            return None
-        trace = attempt.record
-        trace.outcome = outcome
-        trace.error_message = message
-        trace.duration_us = attempt.elapsed_us()
-        if cancel:
-            attempt.cancel()
-        self.gateway.catalog.endpoints.leave(attempt.endpoint)
-        if self.service is not None and self.service.queue is not None:
-            self.gateway.pump_soon(self.service.queue)
-        return attempt.endpoint
-
     def _end(self, outcome: Outcome, error: errors.ModelyardError | None = None) -> None:
         """The one ending: settle, record, count, close the slot. Only then the last bytes go."""
         assert not self.is_over
@@ -405,6 +350,8 @@ class Exchange:
             record.cache = self.seat.mark
             self.seat.failed()
         record.duration_us = self.elapsed_us()
+        if self.picked is not None and self.variant is not None:
+            record.routing = self.variant.explain(self.picked)
         metering.settle(self)
         self.gateway.ended(self)
 
@@ -439,6 +386,8 @@ class Exchange:
             self.record.ttft_us = self.elapsed_us()
             if self.attempt is not None:
                 self.attempt.endpoint.breaker.probing = False
+            if self.work is not None and self.answering and self.answering.streams_upstream:
+                self.work.first_token(clock.monotonic_s())
 
 
 def _outcome_of(status: int) -> Outcome:

@@ -109,8 +109,7 @@ def _count(exchange: "Exchange") -> None:
     usage = tally.usage
     if usage is not None:
         record.tokens_input, record.tokens_output = usage.prompt_tokens, usage.completion_tokens
-        details = usage.prompt_tokens_details
-        record.tokens_cached = details.cached_tokens if details is not None else None
+        record.tokens_cached = usage.cached_tokens
         _learn(exchange, usage.prompt_tokens or 0)
     elif tally.events or record.outcome == Outcome.CANCELLED:
         # It ended before its usage was told. Every event carried about one token, and the engine

@@ -92,11 +92,12 @@ async def test_a_time_out_is_tried_elsewhere_before_the_first_byte(
     slow, good = await stalled.start(), await echo.start()
     async with rig(tmp_path, first_byte_timeout_s=0.1) as one:
         one.serve(echo=[endpoint(slow, "slow", slots=1000), endpoint(good, "good", slots=1)])
-        endpoints = one.gateway.catalog.endpoints
-        first = endpoints.by_id["good"]
-        endpoints.enter(first)  # so that the other one is the less loaded
+        found = one.gateway.catalog.named("default", "echo")
+        assert found is not None
+        variant = found.stable
+        busy = variant.router.dispatch(variant.candidates[1], b"", 0.0)
         assert (await ask(one, question()))[0] == 200
-        endpoints.leave(first)
+        busy.cancelled(1.0)
         attempts = one.records("attempt")
         assert [attempt["outcome"] for attempt in attempts] == ["first_byte_timeout", "ok"]
         assert only_record(one)["attempts"] == 2

@@ -118,7 +118,6 @@ class Work:
     __slots__ = (
         "_ahead",
         "_belief",
-        "_candidate",
         "_crowded",
         "_first_s",
         "_number",
@@ -126,13 +125,14 @@ class Work:
         "_router",
         "_sent_s",
         "_tokens",
+        "candidate",
     )
 
     def __init__(
         self, router: Router, candidate: Candidate, prompt: bytes, belief: Belief, now_s: float
     ) -> None:
         self._router = router
-        self._candidate = candidate
+        self.candidate = candidate
         self._prompt = prompt
         self._belief = belief
         self._sent_s = now_s
@@ -151,15 +151,15 @@ class Work:
         if self._first_s >= 0:
             return
         self._first_s = now_s
-        self._candidate.prefilled(self._number, now_s)
+        self.candidate.prefilled(self._number, now_s)
         if not self._crowded:
             work = self._ahead + self._tokens
-            self._router.observed(self._candidate, work, now_s - self._sent_s)
+            self._router.observed(self.candidate, work, now_s - self._sent_s)
 
     def finished(self, now_s: float, tokens: int = 0, cached: int | None = None) -> None:
         """It ended well. `tokens` and `cached` of the prompt as the engine reports them; 0 and
         None when it does not."""
-        candidate, router = self._candidate, self._router
+        candidate, router = self.candidate, self._router
         if self._first_s >= 0:
             candidate.held(now_s - self._first_s)
         else:
@@ -173,7 +173,7 @@ class Work:
 
     def cancelled(self, now_s: float) -> None:
         """It failed, or nobody wants it any more. What had not been read is not cached."""
-        candidate = self._candidate
+        candidate = self.candidate
         if self._first_s < 0:
             candidate.prefilled(self._number, now_s)
             if candidate.number != GONE:

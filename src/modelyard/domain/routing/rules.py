@@ -39,22 +39,22 @@ class Request:
 class Choice:
     """Which candidate, and why: for the record of the request."""
 
-    __slots__ = ("_why", "index", "scores")
+    __slots__ = ("index", "scores", "why")
 
     def __init__(self, index: int, scores: list[float], why: str) -> None:
         self.index = index
         """In the candidates that were given."""
         self.scores = scores
         """By candidate, in the rule's own unit; empty when the rule has none."""
-        self._why = why
+        self.why = why
 
     @property
     def reason(self) -> str:
         """One line for people."""
         if not self.scores:
-            return self._why
+            return self.why
         others = sorted(self.scores[: self.index] + self.scores[self.index + 1 :])
-        own = f"{self._why}: {self.scores[self.index]:.4g}"
+        own = f"{self.why}: {self.scores[self.index]:.4g}"
         return f"{own}, the others {others[0]:.4g} to {others[-1]:.4g}" if others else own
 
 
