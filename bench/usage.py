@@ -1,5 +1,6 @@
 """What processes cost, read from /proc; elsewhere nothing is known and nothing is claimed."""
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,12 +8,20 @@ from pathlib import Path
 _PROC = Path("/proc")
 
 
+def plain_environment() -> dict[str, str]:
+    """The environment without our own settings and without proxies: all is on loopback."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("MODELYARD_") and "PROXY" not in name.upper()
+    }
+
+
 def cpu_s(pids: Iterable[int]) -> float | None:
     """User and system time that these processes have taken so far."""
     if not _PROC.joinpath("self/stat").exists():
         return None
-    ticks = [_ticks(pid) for pid in pids]
-    return sum(ticks) / os.sysconf("SC_CLK_TCK")
+    return sum(_ticks(pid) for pid in pids) / os.sysconf("SC_CLK_TCK")
 
 
 def _ticks(pid: int) -> int:
@@ -26,3 +35,12 @@ def resident_mib(pids: Iterable[int]) -> float | None:
         return None
     pages = [int(_PROC.joinpath(str(pid), "statm").read_text().split()[1]) for pid in pids]
     return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def open_files(pids: Iterable[int]) -> int:
+    """Their open descriptors; one that goes away meanwhile has none."""
+    count = 0
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError):
+            count += sum(1 for _ in _PROC.joinpath(str(pid), "fd").iterdir())
+    return count
