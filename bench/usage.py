@@ -29,12 +29,12 @@ def _ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def resident_mib(pids: Iterable[int]) -> float | None:
-    """Their resident memory."""
+def resident_mb(pids: Iterable[int]) -> float | None:
+    """Their resident memory in millions of bytes."""
     if not _PROC.joinpath("self/statm").exists():
         return None
     pages = [int(_PROC.joinpath(str(pid), "statm").read_text().split()[1]) for pid in pids]
-    return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def open_files(pids: Iterable[int]) -> int:
