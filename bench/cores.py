@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-_ALLOWED = sorted(os.sched_getaffinity(0))
+_ALLOWED = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 GATEWAY = {_ALLOWED[0]}
 OTHERS = set(_ALLOWED[1:])
 """Empty on a machine with one core: then nothing is pinned."""

@@ -112,10 +112,14 @@ class Ours:
                 return
             before = now
 
-    def recorded(self, outcome: str = "completed") -> int:
-        """Records of requests that ended so."""
-        rows = self.platform.client.metrics(service=MODEL, outcome=outcome)
-        return int(sum(row["requests"] for row in rows))
+    def recorded(self) -> int:
+        """Records of requests that were answered."""
+        return self.outcomes().get("completed", 0)
+
+    def outcomes(self) -> dict[str, int]:
+        """Records by how the request ended."""
+        rows = self.platform.client.metrics(group_by="outcome")
+        return {row["group"]: row["requests"] for row in rows}
 
 
 def create_caller_key(running: Platform, label: str = "bench") -> tuple[str, bool]:

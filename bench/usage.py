@@ -44,3 +44,8 @@ def open_files(pids: Iterable[int]) -> int:
         with contextlib.suppress(FileNotFoundError):
             count += sum(1 for _ in _PROC.joinpath(str(pid), "fd").iterdir())
     return count
+
+
+def threads(pids: Iterable[int]) -> int:
+    """How many threads they have."""
+    return sum(1 for pid in pids for _ in _PROC.joinpath(str(pid), "task").iterdir())
