@@ -1,5 +1,6 @@
 """Callers that never pause, for the time of a block."""
 
+import json
 import threading
 import time
 from collections import Counter
@@ -54,8 +55,8 @@ class Callers:
             return
         if answer.status_code != 200:
             self._failed(f"{answer.status_code} {answer.json()['error']['code']}")
-        elif stream and not answer.text.rstrip().endswith("data: [DONE]"):
-            self._failed(BROKEN_STREAM)
+        elif reason := _fault(answer.text, stream):
+            self._failed(reason)
         else:
             with self._lock:
                 self.answered.add(answer.headers["x-request-id"])
@@ -64,3 +65,15 @@ class Callers:
         with self._lock:
             self.failures[reason] += 1
         time.sleep(0.02)
+
+
+def _fault(text: str, stream: bool) -> str:
+    """What is wrong with an answer; empty when it is whole."""
+    parts = text.rstrip().split("\n\n") if stream else [text]
+    if stream and parts.pop() != "data: [DONE]":
+        return BROKEN_STREAM
+    try:
+        answers = [json.loads(part.removeprefix("data: ")) for part in parts]
+    except ValueError:
+        return "no JSON"
+    return "" if answers and all("choices" in one for one in answers) else "no answer"

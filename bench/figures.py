@@ -18,7 +18,7 @@ from bench.targets import Target
 
 Figures = dict[str, float | None]
 RUST = ("vllm_router", "sglang_router")
-"""Suffixes of the Rust routers as they come."""
+"""Suffixes of the Rust routers."""
 
 
 class Row(NamedTuple):

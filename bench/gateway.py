@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import cores, figures, load, native, report, targets, usage
+from bench import cores, figures, load, native, report, targets, trend, usage
 from bench.peers import Peer, Unusable, routers
 from bench.peers.litellm import LiteLLM
 from bench.peers.nginx import Nginx
@@ -52,7 +52,7 @@ REMEMBERED = (20_000, 100_000)
 
 def peers() -> list[Peer]:
     """All others, those that cost least first."""
-    return [Nginx(), routers.vllm(), routers.vllm_round_robin(), routers.sglang(), LiteLLM()]
+    return [Nginx(), routers.vllm(), routers.sglang(), LiteLLM()]
 
 
 class Bench(NamedTuple):
@@ -98,6 +98,7 @@ def running(wanted: list[Peer]) -> Iterator[Bench]:
 def remember(bench: Bench, samples: Samples) -> dict[str, float | None]:
     """Our memory after so many requests, the first ones of a fresh installation."""
     found: dict[str, float | None] = {}
+    private: list[tuple[float, float]] = []
     asked = 0
     target = bench.metered
     for count in REMEMBERED:
@@ -108,22 +109,20 @@ def remember(bench: Bench, samples: Samples) -> dict[str, float | None]:
         target.settle()
         asked = count
         found[f"rss_mb_after_{count // 1000}k"] = usage.resident_mb(target.pids())
-    first, last = found.values()
-    if first is not None and last is not None:
-        found["rss_bytes_per_request"] = (last - first) * 1e6 / (REMEMBERED[1] - REMEMBERED[0])
+        private.append((count, usage.private_mb(target.pids()) or 0.0))
+    found["private_bytes_per_request"] = trend.slope(private) * 1e6
     return found
 
 
 def measure_all(bench: Bench, samples: Samples, rounds: int) -> None:
     """All scenarios at all targets."""
     ours, program = bench.metered, bench.tools.load
-    routed = [one for one in bench.others if not one.suffix.endswith("round_robin")]
     for target in bench.others:
         say(f"warm-up, {target.name}")
         samples.add(target.name, "warm-up", measure(program, target, SATURATION))
     at_saturation = [ours, bench.ours.bare(), bench.direct, *bench.others]
     alternate(samples, program, at_saturation, [SATURATION], rounds)
-    found = [ours, bench.direct, *routed]
+    found = [ours, bench.direct, *bench.others]
     alternate(samples, program, found, [RATE_1000, RATE_200], rounds)
     alternate(samples, program, found, [FLOOD, STREAMS], max(2, rounds - 1))
     alternate(samples, program, found[:1] + found[2:], [BODY_100KB, BODY_300KB], max(2, rounds - 1))
@@ -213,8 +212,8 @@ def print_memory(remembered: dict[str, float | None]) -> None:
     shown = {name: value for name, value in remembered.items() if value is not None}
     if len(shown) == 3:
         early, late, slope = shown.values()
-        print(f"\nmemory: {early:.1f} MB after {REMEMBERED[0]:,} requests, {late:.1f} MB after "
-              f"{REMEMBERED[1]:,}: {slope:.0f} bytes a request.")  # fmt: skip
+        print(f"\nmemory: {early:.1f} MB resident after {REMEMBERED[0]:,} requests, {late:.1f} MB "
+              f"after {REMEMBERED[1]:,}; private memory grows {slope:.0f} bytes a request.")  # fmt: skip
 
 
 def main() -> int:

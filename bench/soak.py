@@ -4,9 +4,10 @@
 
 Half of the questions are streamed (32 tokens, 10 ms apart), one in ten is 50 KB, every nineteenth
 is given up (streams at their first token, others once sent), and the keys are used in turn. Every
-answer is checked. The slope is a least-squares line through the gateway's resident memory after
-the first minute (short runs: after the first half). Ends with 1 when an answer failed, when a
-record is missing, or when memory grows by more than --most-bytes a request.
+answer is checked. The slope is a least-squares line through the gateway's memory after the first
+minute (short runs: after the first half). Ends with 1 when an answer failed, when a
+record is missing, or when private memory grows by more than --most-bytes a request. Resident memory
+is a saw: the spool's segments (4 MiB, mapped) fill and are replaced.
 """
 
 import argparse
@@ -37,6 +38,7 @@ class Reading(NamedTuple):
 
     at_s: float
     rss_mb: float
+    private_mb: float
     open_files: int
     """Connections among them."""
     threads: int
@@ -78,6 +80,7 @@ def read(ours: targets.Ours, at_s: float) -> Reading:
     return Reading(
         at_s,
         usage.resident_mb(pids) or 0.0,
+        usage.private_mb(pids) or 0.0,
         usage.open_files(pids),
         usage.threads(pids),
         usage.resident_mb(ours.others()) or 0.0,
@@ -117,22 +120,25 @@ def conclude(
     """Table, JSON, verdict."""
     warm = flat_part(readings)
     mb_per_s = trend.slope([(one.at_s, one.rss_mb) for one in warm])
-    bytes_per_request = mb_per_s * 1e6 / options.rate
+    private_mb_per_s = trend.slope([(one.at_s, one.private_mb) for one in warm])
+    bytes_per_request = private_mb_per_s * 1e6 / options.rate
     files_per_minute = 60 * trend.slope([(one.at_s, one.open_files) for one in warm])
     lost = measured.asked - sum(recorded.values())
     show(readings)
     print(f"\n{measured.asked:,} asked, {measured.requests:,} answered, {measured.aborted:,} given "
           f"up, {measured.errors} failed {measured.first_error}\nrecords: "
           + ", ".join(f"{count:,} {name}" for name, count in recorded.items() if count)
-          + f"; {lost} lost\nslope after {warm[0].at_s:.0f} s: {mb_per_s * 3600:+.1f} MB an hour, "
-          f"{bytes_per_request:+.1f} bytes a request\n")  # fmt: skip
+          + f"; {lost} lost\nslope after {warm[0].at_s:.0f} s: {mb_per_s * 3600:+.1f} MB an hour "
+          f"resident, {private_mb_per_s * 3600:+.1f} private = {bytes_per_request:+.1f} bytes a "
+          "request\n")  # fmt: skip
     report.publish(
         {
             "soak_s": measured.seconds, "asked": measured.asked, "answered": measured.requests,
             "aborted": measured.aborted, "errors": measured.errors, "records_lost": lost,
             "rss_mb_start": readings[0].rss_mb, "rss_mb_end": readings[-1].rss_mb,
-            "rss_slope_mb_per_hour": mb_per_s * 3600, "rss_slope_bytes_per_request":
-            bytes_per_request, "open_files_max": max(one.open_files for one in readings),
+            "rss_slope_mb_per_hour": mb_per_s * 3600, 
+            "private_slope_mb_per_hour": private_mb_per_s * 3600,
+            "private_slope_bytes_per_request": bytes_per_request, "open_files_max": max(one.open_files for one in readings),
             "open_files_per_minute": files_per_minute, "open_files_end": readings[-1].open_files,
             "threads_end": readings[-1].threads, "p50_us": measured.p50_us,
             "p99_us": measured.p99_us,
@@ -147,10 +153,17 @@ def show(readings: list[Reading]) -> None:
     step = max(1, len(readings) // SHOWN)
     shown = readings[::step] + ([readings[-1]] if (len(readings) - 1) % step else [])
     rows: list[list[report.Cell]] = [
-        [f"{one.at_s:.0f} s", f"{one.rss_mb:.1f}", one.open_files, one.threads,
+        [f"{one.at_s:.0f} s", f"{one.rss_mb:.1f}", f"{one.private_mb:.1f}", one.open_files, one.threads,
          f"{one.control_rss_mb:.0f}"] for one in shown
     ]  # fmt: skip
-    heads = ["after", "gateway, MB", "descriptors", "threads", "rest of the platform, MB"]
+    heads = [
+        "after",
+        "gateway, MB",
+        "private",
+        "descriptors",
+        "threads",
+        "rest of the platform, MB",
+    ]
     print(report.table(heads, rows))
 
 

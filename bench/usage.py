@@ -37,6 +37,21 @@ def resident_mb(pids: Iterable[int]) -> float | None:
     return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def private_mb(pids: Iterable[int]) -> float | None:
+    """The part of it that is theirs alone: without mapped files, such as the spool of records,
+    whose pages come and go with each segment."""
+    if not _PROC.joinpath("self/status").exists():
+        return None
+    return sum(_private_kib(pid) for pid in pids) * 1024 / 1e6
+
+
+def _private_kib(pid: int) -> int:
+    for line in _PROC.joinpath(str(pid), "status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1])
+    return 0
+
+
 def open_files(pids: Iterable[int]) -> int:
     """Their open descriptors; one that goes away meanwhile has none."""
     count = 0

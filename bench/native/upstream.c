@@ -35,7 +35,7 @@ struct connection {
     struct buffer in, question, out;
     struct head head;
     struct body body;
-    bool headed, post, blocked;
+    bool headed, post, chat, blocked;
     char marker[17];
     bool streaming, usage;
     int tokens, written;
@@ -79,10 +79,10 @@ static bool flush(struct connection *one) {
 
 static void add(struct buffer *out, const char *text) { buffer_add(out, text, strlen(text)); }
 
-static void add_sized(struct buffer *out, const char *type, const char *body) {
+static void add_json(struct buffer *out, const char *status, const char *body) {
     char head[160];
-    snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n",
-             type, strlen(body));
+    snprintf(head, sizeof head, "HTTP/1.1 %s\r\nContent-Type: application/json\r\n"
+             "Content-Length: %zu\r\n\r\n", status, strlen(body));
     add(out, head);
     add(out, body);
 }
@@ -110,7 +110,7 @@ static void answer_whole(struct connection *one) {
         memset(body, 'x', ANSWER_BYTES);
         memcpy(body, FRONT, sizeof FRONT - 1);
         memcpy(body + ANSWER_BYTES - (sizeof BACK - 1), BACK, sizeof BACK);
-        add_sized(&made, "application/json", body);
+        add_json(&made, "200 OK", body);
         marker_at = made.bytes - ANSWER_BYTES + sizeof FRONT - 1;
     }
     buffer_add(&one->out, made.data, made.bytes);
@@ -212,18 +212,27 @@ static void read_plan(struct connection *one) {
     one->pace_ns = 1000 * plan_number(plan, "pace_us=", 0);
 }
 
+/* What a question is for, by its first line. */
+static void read_target(struct connection *one) {
+    static const char chat[] = "POST /v1/chat/completions ";
+    one->chat = one->head.bytes > sizeof chat && !memcmp(one->in.data, chat, sizeof chat - 1);
+    one->post = one->in.data[0] == 'P';
+}
+
 /* Answers the question that is whole now; false when the client is gone. */
 static bool answer(struct connection *one) {
-    if (!one->post) {
-        add_sized(&one->out, "application/json",
-                  "{\"object\":\"list\",\"data\":[{\"id\":\"bench\",\"object\":\"model\"}],"
-                  "\"model_path\":\"bench\",\"served_model_name\":\"bench\",\"status\":\"ok\"}");
-        return flush(one);
+    if (one->chat) {
+        read_plan(one);
+        one->usage = is_true(&one->question, "\"include_usage\"");
+        if (is_true(&one->question, "\"stream\"")) return start_stream(one);
+        answer_whole(one);
+    } else if (one->post) {
+        add_json(&one->out, "404 Not Found", "{\"error\":{\"message\":\"no such path\"}}");
+    } else {
+        add_json(&one->out, "200 OK", /* healthy, and these are my models */
+                 "{\"object\":\"list\",\"data\":[{\"id\":\"bench\",\"object\":\"model\"}],"
+                 "\"model_path\":\"bench\",\"served_model_name\":\"bench\",\"status\":\"ok\"}");
     }
-    read_plan(one);
-    one->usage = is_true(&one->question, "\"include_usage\"");
-    if (is_true(&one->question, "\"stream\"")) return start_stream(one);
-    answer_whole(one);
     return flush(one);
 }
 
@@ -233,7 +242,7 @@ static bool understand(struct connection *one) {
         if (!one->headed) {
             if (!read_head(&one->in, &one->head)) return one->in.bytes < MOST_HEAD_BYTES;
             one->headed = true;
-            one->post = one->in.data[0] == 'P';
+            read_target(one);
             one->body = body_of(&one->head);
             buffer_take(&one->in, one->head.bytes);
         }
