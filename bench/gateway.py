@@ -212,8 +212,10 @@ def print_memory(remembered: dict[str, float | None]) -> None:
     shown = {name: value for name, value in remembered.items() if value is not None}
     if len(shown) == 3:
         early, late, slope = shown.values()
-        print(f"\nmemory: {early:.1f} MB resident after {REMEMBERED[0]:,} requests, {late:.1f} MB "
-              f"after {REMEMBERED[1]:,}; private memory grows {slope:.0f} bytes a request.")  # fmt: skip
+        print(
+            f"\nmemory: {early:.1f} MB resident after {REMEMBERED[0]:,} requests, {late:.1f} MB "
+            f"after {REMEMBERED[1]:,}; private memory grows {slope:.0f} bytes a request."
+        )
 
 
 def main() -> int:

@@ -136,9 +136,10 @@ def conclude(
             "soak_s": measured.seconds, "asked": measured.asked, "answered": measured.requests,
             "aborted": measured.aborted, "errors": measured.errors, "records_lost": lost,
             "rss_mb_start": readings[0].rss_mb, "rss_mb_end": readings[-1].rss_mb,
-            "rss_slope_mb_per_hour": mb_per_s * 3600, 
+            "rss_slope_mb_per_hour": mb_per_s * 3600,
             "private_slope_mb_per_hour": private_mb_per_s * 3600,
-            "private_slope_bytes_per_request": bytes_per_request, "open_files_max": max(one.open_files for one in readings),
+            "private_slope_bytes_per_request": bytes_per_request,
+            "open_files_max": max(one.open_files for one in readings),
             "open_files_per_minute": files_per_minute, "open_files_end": readings[-1].open_files,
             "threads_end": readings[-1].threads, "p50_us": measured.p50_us,
             "p99_us": measured.p99_us,
@@ -153,8 +154,8 @@ def show(readings: list[Reading]) -> None:
     step = max(1, len(readings) // SHOWN)
     shown = readings[::step] + ([readings[-1]] if (len(readings) - 1) % step else [])
     rows: list[list[report.Cell]] = [
-        [f"{one.at_s:.0f} s", f"{one.rss_mb:.1f}", f"{one.private_mb:.1f}", one.open_files, one.threads,
-         f"{one.control_rss_mb:.0f}"] for one in shown
+        [f"{one.at_s:.0f} s", f"{one.rss_mb:.1f}", f"{one.private_mb:.1f}", one.open_files,
+         one.threads, f"{one.control_rss_mb:.0f}"] for one in shown
     ]  # fmt: skip
     heads = [
         "after",
