@@ -20,6 +20,7 @@ nginx at saturation, in half a minute.
 
 import argparse
 import contextlib
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -46,6 +47,8 @@ from bench.scenarios import (
 )
 from bench.targets import Target
 
+BUSY = 0.5
+"""A load average from which on single figures say little."""
 REMEMBERED = (20_000, 100_000)
 """Requests after which our memory is looked at."""
 
@@ -136,8 +139,10 @@ def head(bench: Bench) -> str:
         if bench.ours.limited
         else "(this version knows no limits of keys)"
     )
+    busy = os.getloadavg()[0] > BUSY
     lines = [
         report.machine(),
+        *(["other work is running: quote ratios, not single figures"] if busy else []),
         cores.described(),
         f"metered: a caller's key {limits}, ledger, records, metrics; governed: same today",
         *bench.left_out,

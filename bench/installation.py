@@ -97,12 +97,16 @@ class Outside:
 
     @contextlib.contextmanager
     def one_is(self, behaviour: Behaviour) -> Iterator[None]:
-        """The first endpoint behaves so for the time of a block."""
-        self._servers[0].behaviour = behaviour
+        """The first endpoint behaves so for the time of a block, and is asked meanwhile."""
+        server = self._servers[0]
+        calls = len(server.calls)
+        server.behaviour = behaviour
         try:
             yield
         finally:
-            self._servers[0].behaviour = Behaviour()
+            server.behaviour = Behaviour()
+        if len(server.calls) == calls:
+            raise SystemExit("the disturbed endpoint was never asked: this strike shows nothing")
 
 
 @contextlib.contextmanager
