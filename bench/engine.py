@@ -134,7 +134,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10 if FULL else 4)
     parser.add_argument("--rounds", type=int, default=5 if FULL else 3)
     parser.add_argument("--json", type=Path, help="write the figures here")
-    targets.end_on_sigterm()
+    targets.end_on_signal()
     return run(parser.parse_args())
 
 

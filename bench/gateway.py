@@ -235,7 +235,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures here")
     options = parser.parse_args()
     options.only = options.only or (["nginx"] if options.quick else [])
-    targets.end_on_sigterm()
+    targets.end_on_signal()
     cores.take_others()
     try:
         return run(options)

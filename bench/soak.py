@@ -179,7 +179,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1, help="gateway processes")
     parser.add_argument("--most-bytes", type=float, default=64.0, help="growth a request")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    targets.end_on_sigterm()
+    targets.end_on_signal()
     options = parser.parse_args()
     print(report.machine() + "\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="modelyard-soak-") as folder:

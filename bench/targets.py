@@ -38,9 +38,17 @@ class Target(NamedTuple):
     """Waits until what is done after the answers is done."""
 
 
-def end_on_sigterm() -> None:
-    """Make SIGTERM end this process as Ctrl-C does, with what it started."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+def end_on_signal() -> None:
+    """Make SIGTERM and Ctrl-C end this process with what it started; further ones do not disturb
+    the clearing up."""
+
+    def end(number: int, _: object) -> None:
+        for one in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(one, lambda *_: None)
+        sys.exit(128 + number)
+
+    for one in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(one, end)
 
 
 @contextlib.contextmanager
