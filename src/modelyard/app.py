@@ -6,6 +6,7 @@ from typing import Any
 
 from modelyard.control.access import Access
 from modelyard.control.insight import Insight
+from modelyard.control.limits import Limits
 from modelyard.control.registry import Registry
 from modelyard.control.services import Services
 from modelyard.control.snapshots import Snapshots
@@ -29,6 +30,7 @@ class App:
     records: RecordStore
     access: Access
     insight: Insight
+    limits: Limits
     registry: Registry
     services: Services
     snapshots: Snapshots
@@ -56,6 +58,7 @@ def build(settings: Settings) -> App:
         records=records,
         access=Access(meta, folder.pepper()),
         insight=Insight(records),
+        limits=Limits(meta),
         registry=Registry(meta, blobs),
         services=Services(meta),
         snapshots=Snapshots(meta),

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -39,6 +39,14 @@ def _next_step(service: str, status: Mapping[str, Any]) -> str:
     if status["phase"] == "invalid" or status.get("engine") == "openai":
         return f"correct its document and apply it again; modelyard get services {service} -o yaml"
     return f"modelyard services logs {service} shows what its replicas wrote"
+
+
+def _verdict(status: Mapping[str, Any]) -> tuple[str, str]:
+    """The phase and message of a service, and once it is ready those of its canary."""
+    canary = status.get("canary")
+    if status["phase"] != "ready" or not canary or canary["phase"] in ("ready", "same"):
+        return status["phase"], status["message"]
+    return canary["phase"], f"canary: {canary['message']}"
 
 
 def _silent(_what: str, _done: int, _total: int) -> None:
@@ -107,8 +115,13 @@ class Client:
     # --- services --------------------------------------------------------------------------
 
     def apply(self, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Store a service document: `{name, changed, generation}`."""
+        """Store a document: `{kind, name, changed, generation}`."""
         return self._connection.call("POST", "/api/apply", json=document)
+
+    def apply_all(self, documents: Sequence[Any]) -> list[dict[str, Any]]:
+        """Store documents that may name each other: all of them or none."""
+        body = {"documents": list(documents)}
+        return list(self._connection.call("POST", "/api/apply", json=body)["applied"])
 
     def services(self) -> list[dict[str, Any]]:
         """All services: `{document, status, generation}`."""
@@ -118,9 +131,10 @@ class Client:
         """One service."""
         return self._connection.call("GET", f"/api/services/{_path(name)}")
 
-    def delete_service(self, name: str) -> dict[str, Any]:
-        """Remove a service."""
-        return self._connection.call("DELETE", f"/api/services/{_path(name)}")
+    def delete_service(self, name: str, force: bool = False) -> dict[str, Any]:
+        """Remove a service. Raises Conflict when other documents name it, unless `force`."""
+        path = f"/api/services/{_path(name)}"
+        return self._connection.call("DELETE", path, params={"force": force})
 
     def logs(self, service: str, replica: str, lines: int = 100) -> list[str]:
         """The end of a replica's output."""
@@ -145,27 +159,36 @@ class Client:
             if status != last:
                 last = status
                 on_change(found)
-            current = status.get("generation") == found["generation"] and self._runs_wanted(found)
-            if current and status["phase"] == "ready":
-                return found
-            if current and status["phase"] in ("failed", "invalid"):
-                raise Unavailable(
-                    f"service {service} is {status['phase']}: {status['message']}",
-                    hint=_next_step(service, status),
-                )
+            if status.get("generation") == found["generation"] and self._runs_wanted(found):
+                phase, message = _verdict(status)
+                if phase == "ready":
+                    return found
+                if phase in ("failed", "invalid"):
+                    raise Unavailable(
+                        f"service {service} is {phase}: {message}",
+                        hint=_next_step(service, status),
+                    )
             if time.monotonic() > deadline_s:
                 text = status.get("message") or "the reconciler has not seen it yet"
                 raise TimedOut(f"service {service} is not ready after {timeout_s:g} s: {text}")
             time.sleep(0.15)
 
     def _runs_wanted(self, found: Mapping[str, Any]) -> bool:
-        """Whether the status speaks of the version that the document's reference means now. An
+        """Whether the status speaks of the versions that the document's references mean now. An
         alias moves without a change of the document."""
-        reference = found["document"]["spec"].get("model") or ""
-        if not reference or found["status"]["phase"] in ("failed", "invalid"):
+        spec, status = found["document"]["spec"], found["status"]
+        own = spec.get("model") or ""
+        canary = status.get("canary")
+        second = (spec.get("canary") or {}).get("model")
+        return self._is_wanted(own, status) and (
+            canary is None or self._is_wanted(own if second is None else second, canary)
+        )
+
+    def _is_wanted(self, reference: str, status: Mapping[str, Any]) -> bool:
+        if not reference or status["phase"] in ("failed", "invalid"):
             return True
         wanted = self.version(reference)
-        return bool(found["status"]["model_version"] == f"{wanted['name']}:{wanted['version']}")
+        return bool(status["model_version"] == f"{wanted['name']}:{wanted['version']}")
 
     # --- models ----------------------------------------------------------------------------
 
@@ -291,6 +314,24 @@ class Client:
         """Remove an alias."""
         return self._connection.call("DELETE", f"/api/models/{_path(name)}/aliases/{_path(alias)}")
 
+    # --- limits ----------------------------------------------------------------------------
+
+    def limits(self) -> list[dict[str, Any]]:
+        """All limits: `{document, generation, problem}`."""
+        return list(self._connection.call("GET", "/api/limits")["limits"])
+
+    def limit(self, name: str) -> dict[str, Any]:
+        """One limit."""
+        return self._connection.call("GET", f"/api/limits/{_path(name)}")
+
+    def set_limit(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Store a Limit document in place of the former one of that name."""
+        return self._connection.call("POST", "/api/limits", json=document)
+
+    def delete_limit(self, name: str) -> dict[str, Any]:
+        """Remove a limit."""
+        return self._connection.call("DELETE", f"/api/limits/{_path(name)}")
+
     # --- keys and records ------------------------------------------------------------------
 
     def keys(self) -> list[dict[str, Any]]:
@@ -300,6 +341,13 @@ class Client:
     def create_key(self, **fields: Any) -> dict[str, Any]:
         """A new key; `key` in the answer is shown only this once."""
         return self._connection.call("POST", "/api/keys", json=fields)
+
+    def limit_key(
+        self, key_id: str, limits: Mapping[str, Any], priority: str = ""
+    ) -> dict[str, Any]:
+        """Change what a key may use; a bound that is None is taken away, others stay."""
+        body = {"limits": dict(limits), "priority": priority}
+        return self._connection.call("PATCH", f"/api/keys/{_path(key_id)}", json=body)
 
     def revoke_key(self, key_id: str) -> dict[str, Any]:
         """End a key."""

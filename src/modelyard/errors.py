@@ -79,15 +79,23 @@ class Blocked(ModelyardError):
 
 
 class Limited(ModelyardError):
-    """Over a limit. `retry_after_s` says when it is worth trying again."""
+    """Over a limit. `retry_after_s` says when it is worth trying again; not `worth_retrying`: a
+    budget is gone, and a program should stop."""
 
     code = "limited"
 
     def __init__(
-        self, message: str, *, retry_after_s: float = 1.0, hint: str = "", code: str = ""
+        self,
+        message: str,
+        *,
+        retry_after_s: float = 1.0,
+        worth_retrying: bool = True,
+        hint: str = "",
+        code: str = "",
     ) -> None:
         super().__init__(message, hint=hint, code=code)
         self.retry_after_s = retry_after_s
+        self.worth_retrying = worth_retrying
 
 
 class Upstream(ModelyardError):

@@ -62,9 +62,15 @@ class GatewaySettings:
     """Tries of one request, all before the first byte."""
     max_connections: int = 10_000
     """Client connections per process; further ones are closed at once."""
+    reserve_output_tokens: int = 1024
+    """Tokens reserved for an answer whose request does not say how long it may be; what was not
+    used is given back at its end."""
     spool_bytes: int = 256 * 1024 * 1024
     """Disk for records that the control plane has not yet taken, per process. Past it, new
     requests are refused with 503: no request goes unrecorded."""
+    cache_bytes: int = 32 * 1024 * 1024
+    """Memory for kept answers and their embeddings, per process; used only by services with
+    `spec.cache`. Past it the least recently used go, first those of the tenant that has most."""
     tls: TlsSettings = field(default_factory=TlsSettings)
 
 

@@ -15,8 +15,7 @@ from modelyard.domain.access import PERMISSIONS, ROLES
 from modelyard.entry.api import create_api
 from modelyard.entry.cli.main import cli
 from modelyard.entry.ui import add_pages
-from modelyard.gateway import own
-from modelyard.gateway.dialects import openai
+from modelyard.gateway import catalog, own
 from modelyard.testing.control import NOWHERE, MemoryTarget, memory_app
 
 PUBLIC = {"/healthz", "/api/openapi.json", "/login", "/login/{token}", "/api/logout", "/logout",
@@ -92,7 +91,7 @@ def test_every_command_names_a_permission() -> None:
 
 def test_every_route_path_of_the_gateway_names_a_permission() -> None:
     assert {one.permission for one in own.PATHS.values()} <= set(PERMISSIONS)
-    assert openai.PERMISSION in PERMISSIONS
+    assert catalog.PERMISSION in PERMISSIONS
     public = {path for path, one in own.PATHS.items() if one.permission == "public"}
     assert public == {b"/healthz", b"/readyz", b"/metrics"}
 

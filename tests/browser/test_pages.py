@@ -23,7 +23,7 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 PAGES = ("/", "/services", "/services/support", "/models", "/models/support-bot", "/requests",
-         "/keys", "/audit", "/chat")  # fmt: skip
+         "/keys", "/limits", "/audit", "/chat")  # fmt: skip
 PYTHON = sys.executable
 SHOTS = os.environ.get("SCREENSHOTS", "")
 
@@ -173,10 +173,62 @@ def test_keys_are_made_shown_once_and_revoked(watched: Watched, running: Platfor
     expect(page.locator("tr", has_text="blue")).to_contain_text("revoked")
 
 
+def test_limits_are_made_refused_and_deleted(watched: Watched, running: Platform) -> None:
+    page = watched.open("/limits")
+    page.get_by_text("Make a limit").click()
+    page.get_by_label("Name").fill("green")
+    page.get_by_role("button", name="Set the limit").click()
+    expect(page.get_by_role("alert")).to_contain_text("bounds nothing")
+    assert watched.problems, "the browser says that the server refused it"
+    watched.problems.clear()
+    page.locator("#limit-form [name=team]").fill("green")
+    page.locator("#limit-form [name=service]").select_option("support")
+    page.get_by_label("Counted").select_option("person")
+    page.get_by_label("Requests a minute").fill("100000")
+    page.get_by_label("Budget in US$").fill("50.5")
+    page.get_by_label("If a price is unknown").select_option("allow")
+    page.get_by_role("button", name="Set the limit").click()
+    row = page.locator("tr#green")
+    expect(row).to_contain_text("team green, service support, each person")
+    expect(row).to_contain_text("$50.5 a month")
+    page.goto(f"{running.control_url}/services")
+    expect(page.locator('tr[data-href="/services/support"]')).to_contain_text("green")
+    page.get_by_role("link", name="green").click()
+    page.on("dialog", lambda dialog: dialog.accept())
+    row.get_by_role("button", name="Delete").click()
+    expect(row).to_have_count(0)
+
+
+def test_what_a_key_may_use_is_changed_in_place(watched: Watched, running: Platform) -> None:
+    made = running.client.create_key(label="bounded", limits={"concurrency": 500})
+    page = watched.open("/keys")
+    row = page.locator("tr", has_text=made["id"])
+    expect(row).to_contain_text("500 at once")
+    row.get_by_role("button", name="Limit").click()
+    dialog = page.locator("#limit-dialog")
+    expect(dialog.get_by_label("Requests at once")).to_have_value("500")
+    dialog.get_by_label("Requests at once").fill("")
+    dialog.get_by_label("Tokens a minute").fill("9000")
+    dialog.get_by_label("Priority").select_option("background")
+    dialog.get_by_role("button", name="Save").click()
+    expect(row).to_contain_text("9,000 tpm; background")
+
+
+def test_a_canary_shows_its_share(watched: Watched, running: Platform) -> None:
+    canary = {"engine": {"name": "echo", "tokens": 3}, "weight": 0.1}
+    running.apply("split", engine={"name": "echo"}, canary=canary)
+    page = watched.open("/services/split")
+    expect(page.locator("main")).to_contain_text("90 %")
+    expect(page.locator("#replicas tr")).to_have_count(2)
+    page.goto(f"{running.control_url}/services")
+    expect(page.locator('tr[data-href="/services/split"]')).to_contain_text("canary ● ready")
+    running.client.delete_service("split")
+
+
 def test_a_replica_shows_its_output(watched: Watched) -> None:
     page = watched.open("/services/support")
-    expect(page.locator("tbody tr")).to_have_count(2)
-    page.locator("tbody tr a").first.click()
+    expect(page.locator("#replicas tr")).to_have_count(2)
+    page.locator("#replicas tr a").first.click()
     expect(page.locator("pre.logs")).to_contain_text("listening")
 
 
@@ -228,7 +280,7 @@ def test_empty_pages_say_what_fills_them(browser: Browser, tmp_path: Path) -> No
         one = Watched(browser, empty)
         for path, word in {"/": "modelyard run", "/services": "modelyard run",
                            "/models": "models push", "/requests": "modelyard run",
-                           "/chat": "modelyard run"}.items():  # fmt: skip
+                           "/chat": "modelyard run", "/limits": "limits set"}.items():  # fmt: skip
             expect(one.open(path).locator("main")).to_contain_text(word)
         one.context.close()
         assert one.problems == []

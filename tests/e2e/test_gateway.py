@@ -166,7 +166,7 @@ async def test_a_stream_that_has_said_nothing_yet_can_be_tried_elsewhere(
     async with outside(running, "mute", mute, Behaviour()):
         for _ in range(4):
             answer = await http.post("/v1/chat/completions", json=body("mute", stream=True))
-            assert answer.text.count('"role": "assistant"') == 1
+            assert answer.text.count('"role":"assistant"') == 1
             assert answer.text.endswith("data: [DONE]\n\n")
     async with outside(running, "mute", mute):
         answer = await http.post("/v1/chat/completions", json=body("mute", stream=True))

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from modelyard.domain import services
+from modelyard.domain import documents, services
+from modelyard.domain.pricing import cost_nano_usd
 from modelyard.domain.snapshot import Price
 from modelyard.errors import Invalid
-from modelyard.gateway.answers import cost_nano_usd
 from modelyard.lib import clock, ids
 
 
@@ -60,9 +60,9 @@ def test_documents_of_an_older_version_are_lifted(monkeypatch: pytest.MonkeyPatc
     def lift(data: dict[str, Any]) -> dict[str, Any]:
         spec = {**data["spec"], "replicas": data["spec"]["copies"]}
         del spec["copies"]
-        return {**data, "apiVersion": services.API_VERSION, "spec": spec}
+        return {**data, "apiVersion": documents.API_VERSION, "spec": spec}
 
-    monkeypatch.setitem(services._LIFTS, "modelyard/v0", lift)
+    monkeypatch.setitem(documents._LIFTS, "modelyard/v0", lift)
     old = {"apiVersion": "modelyard/v0", "kind": "Service", "name": "a", "spec": {"copies": 2}}
     document = services.parse(old)
     assert document.spec.replicas.min == 2

@@ -5,13 +5,15 @@ import string
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelyard.domain.access import ROLES, Principal, key_digest, key_text
-from modelyard.domain.services import NAME
+from modelyard.domain.access import PRIORITIES, ROLES, Principal, holds, key_digest, key_text
+from modelyard.domain.documents import ACCESS_KEY as KIND
+from modelyard.domain.documents import NAME, checked
+from modelyard.domain.documents.limits import BoundsSpec
 from modelyard.errors import Conflict, Invalid, NotFound, Unauthenticated
 from modelyard.lib import ids
 from modelyard.ports.meta import ABSENT, DEFAULT_TENANT, Change, Document, Key, MetaStore, all_of
 
-KIND = "AccessKey"
+NORMAL = "normal"
 MAX_TEXT = 128
 MAX_SERVICES = 500
 MAX_TIME_US = 2**53
@@ -41,6 +43,8 @@ class Access:
         services: Sequence[str] = (),
         label: str = "",
         expires_at_us: int = 0,
+        limits: Mapping[str, Any] | None = None,
+        priority: str = NORMAL,
         actor: str,
         now_us: int,
     ) -> tuple[dict[str, Any], str]:
@@ -51,6 +55,7 @@ class Access:
         texts = {"team": team, "person": person, "client": client, "label": label}
         _check_texts(texts)
         _check_services(services)
+        _check_priority(priority)
         key_id = ids.short_id(12)
         text = key_text(key_id, "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LETTERS)))
         body = {
@@ -62,6 +67,8 @@ class Access:
             "created_at_us": now_us,
             "expires_at_us": expires_at_us,
             "revoked_at_us": 0,
+            "limits": _limits({}, limits or {}),
+            "priority": priority,
         }
         change = Change(Key(tenant, KIND, key_id), body, ABSENT)
         self._meta.commit([change], actor, f"create key {key_id} ({role})")
@@ -123,9 +130,7 @@ class Access:
     def revoke(self, tenant: str, key_id: str, actor: str, now_us: int) -> dict[str, Any]:
         """It opens nothing any more, at once; revoking twice changes nothing. Raises Conflict for
         the last admin key, without which nobody could make another one."""
-        document = self._meta.get(Key(tenant, KIND, key_id))
-        if document is None:
-            raise NotFound(f"no key {key_id!r}", hint="modelyard keys list shows their ids")
+        document = self._document(tenant, key_id)
         body = dict(document.body)
         if body["revoked_at_us"]:
             return _shown(body)
@@ -138,6 +143,33 @@ class Access:
         self._meta.commit([change], actor, f"revoke key {key_id}")
         return _shown(body)
 
+    def limit(
+        self,
+        tenant: str,
+        key_id: str,
+        *,
+        limits: Mapping[str, Any],
+        priority: str = "",
+        actor: str,
+    ) -> dict[str, Any]:
+        """Change what a key may use: bounds that are given take the place of the former ones,
+        None takes one away, the others stay. Counts that run go on."""
+        document = self._document(tenant, key_id)
+        body = dict(document.body)
+        body["limits"] = _limits(body.get("limits") or {}, limits)
+        body["priority"] = priority or body.get("priority", NORMAL)
+        _check_priority(body["priority"])
+        if body != document.body:
+            change = Change(document.key, body, document.generation)
+            self._meta.commit([change], actor, f"limit key {key_id}")
+        return _shown(body)
+
+    def _document(self, tenant: str, key_id: str) -> Document:
+        document = self._meta.get(Key(tenant, KIND, key_id))
+        if document is None:
+            raise NotFound(f"no key {key_id!r}", hint="modelyard keys list shows their ids")
+        return document
+
     def _other_admin(self, tenant: str, key_id: str, now_us: int) -> bool:
         return any(
             one.body["role"] == "admin" and one.key.name != key_id and is_valid(one, now_us)
@@ -147,8 +179,19 @@ class Access:
 
 def is_valid(document: Document, now_us: int) -> bool:
     """Whether a key is neither revoked nor expired."""
-    expires_at_us = document.body["expires_at_us"]
-    return not document.body["revoked_at_us"] and not 0 < expires_at_us <= now_us
+    return holds(document.body, now_us)
+
+
+def _limits(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The bounds of a key as they are stored: only what is bounded."""
+    merged = {name: value for name, value in {**before, **given}.items() if value is not None}
+    bounds = checked(BoundsSpec, merged, "limits", "0 is no bound: leave it out")
+    return bounds.model_dump(mode="json", exclude_unset=True)
+
+
+def _check_priority(priority: str) -> None:
+    if priority not in PRIORITIES:
+        raise Invalid(f"no priority {priority!r}", hint=f"priorities: {', '.join(PRIORITIES)}")
 
 
 def _check_expiry(expires_at_us: int, now_us: int) -> None:
@@ -173,4 +216,6 @@ def _check_services(services: Sequence[str]) -> None:
 
 
 def _shown(body: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in body.items() if name != "digest"}
+    """Without the digest; keys of older versions have no limits."""
+    whole = {"limits": {}, "priority": NORMAL, **body}
+    return {name: value for name, value in whole.items() if name != "digest"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.domain.records import RequestRecord
+from modelyard.domain.records import AttemptRecord, RequestRecord
 from modelyard.errors import Invalid, NotFound
 from modelyard.lib import ids
 from modelyard.ports.records import Batch, Query, RecordStore
@@ -83,7 +83,7 @@ class Insight:
                 f"no record of request {request_id!r}",
                 hint="records come a moment after the answer, and go with their retention",
             )
-        attempts = self._records.query(query._replace(kind="attempt"))
+        attempts = self._records.query(query._replace(kind="attempt")) or _only_attempt(rows[0])
         return {"request": rows[0], "attempts": sorted(attempts, key=lambda row: row["number"])}
 
     def aggregate(
@@ -146,6 +146,27 @@ class Listener:
         rows = list(self._rows)
         self._rows.clear()
         return rows
+
+
+def _only_attempt(request: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The attempt of a request whose first one worked: its row holds all there is to say."""
+    if request["attempts"] != 1 or request["first_byte_us"] is None:
+        return []
+    offset_us = request["admission_us"] or 0
+    attempt = AttemptRecord(
+        request_id=request["request_id"],
+        tenant=request["tenant"],
+        started_at_us=request["started_at_us"],
+        number=1,
+        endpoint=request["endpoint"],
+        offset_us=offset_us,
+        connect_us=request["connect_us"],
+        first_byte_us=request["first_byte_us"],
+        duration_us=request["duration_us"] - offset_us,
+        status=200,
+        outcome="ok",
+    )
+    return [msgspec.structs.asdict(attempt)]
 
 
 def _query(tenant: str, filters: Mapping[str, Any]) -> Query:

@@ -1,24 +1,17 @@
 """Service documents: checked, stored, listed, removed. The reconciler acts on what is stored."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from modelyard.control import documents
+from modelyard.control.documents import Applied
 from modelyard.domain import services
-from modelyard.errors import Conflict, NotFound
-from modelyard.ports.meta import ABSENT, Change, Document, Key, MetaStore, all_of
+from modelyard.domain.documents import SERVICE as KIND
+from modelyard.errors import Conflict
+from modelyard.ports.meta import Document, Key, MetaStore, all_of
 
-KIND = "Service"
 STATUS_KIND = "ServiceStatus"
-_TRIES = 5
 _HIDDEN = "(hidden)"
-
-
-class Applied(NamedTuple):
-    """What `apply` did; `generation` is the document's."""
-
-    name: str
-    changed: bool
-    generation: int
 
 
 class Services:
@@ -29,49 +22,30 @@ class Services:
 
     def apply(self, tenant: str, data: Any, actor: str) -> Applied:
         """Store the document if it differs from what is there. Raises Invalid with all mistakes."""
-        document = services.parse(data)
-        body = document.model_dump(by_alias=True, mode="json", exclude_unset=True)
-        key = Key(tenant, KIND, document.name)
-        for _ in range(_TRIES):
-            known = self._meta.get(key)
-            if known is not None and known.body == body:
-                return Applied(document.name, False, known.generation)
-            expected = known.generation if known else ABSENT
-            verb = "change" if known else "create"
-            try:
-                change = Change(key, body, expected)
-                generation = self._meta.commit([change], actor, f"{verb} service {document.name}")
-            except Conflict:
-                continue
-            return Applied(document.name, True, generation)
-        raise Conflict(f"service {document.name} is being changed by others", hint="apply it again")
+        (applied,) = documents.apply(self._meta, tenant, [services.parse(data)], actor)
+        return applied
 
     def get(self, tenant: str, name: str) -> dict[str, Any]:
         """`{document, status, generation}`; `status` is None until the reconciler saw it."""
-        document = self._meta.get(Key(tenant, KIND, name))
-        if document is None:
-            known = [other.key.name for other in self._meta.list(tenant, KIND).documents]
-            raise NotFound(
-                f"no service {name!r}",
-                hint=f"there are: {', '.join(known)}" if known else "apply one first",
-            )
-        return self._view(document)
+        return self._view(documents.get(self._meta, Key(tenant, KIND, name)))
 
     def list(self, tenant: str) -> list[dict[str, Any]]:
         """All services by name, each as `get` gives it."""
         return [self._view(document) for document in all_of(self._meta, tenant, KIND)]
 
-    def delete(self, tenant: str, name: str, actor: str) -> None:
-        """Remove it; the reconciler drains and ends its replicas. Raises NotFound."""
-        for _ in range(_TRIES):
-            generation = self.get(tenant, name)["generation"]
-            change = Change(Key(tenant, KIND, name), None, generation)
-            try:
-                self._meta.commit([change], actor, f"delete service {name}")
-            except Conflict:
-                continue
-            return
-        raise Conflict(f"service {name} is being changed by others", hint="delete it again")
+    def delete(self, tenant: str, name: str, actor: str, *, force: bool = False) -> None:
+        """Remove it; the reconciler drains and ends its replicas. Raises NotFound, and Conflict
+        when other documents name it, unless `force`: then that part of theirs has no effect."""
+        key = Key(tenant, KIND, name)
+        documents.get(self._meta, key)
+        referrers = [] if force else documents.referrers(self._meta, tenant, name)
+        if referrers:
+            raise Conflict(
+                f"service {name} is named by {', '.join(referrers)}",
+                hint="change those first, or delete it with force",
+                code="referred_to",
+            )
+        documents.delete(self._meta, key, actor)
 
     def _view(self, document: Document) -> dict[str, Any]:
         status = self._meta.get(document.key._replace(kind=STATUS_KIND))
@@ -83,8 +57,11 @@ class Services:
 
 
 def _without_secrets(status: Mapping[str, Any]) -> dict[str, Any]:
-    endpoints = [
-        {**endpoint, "api_key": _HIDDEN} if endpoint.get("api_key") else endpoint
-        for endpoint in status.get("endpoints", [])
-    ]
-    return {**status, "endpoints": endpoints}
+    """Of the revision that answers, and of its canary."""
+    canary = status.get("canary")
+    shown = {**status, "endpoints": [_hidden(one) for one in status.get("endpoints", [])]}
+    return {**shown, "canary": _without_secrets(canary)} if canary else shown
+
+
+def _hidden(endpoint: Mapping[str, Any]) -> dict[str, Any]:
+    return {**endpoint, "api_key": _HIDDEN} if endpoint.get("api_key") else {**endpoint}

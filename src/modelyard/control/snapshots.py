@@ -4,26 +4,17 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from decimal import ROUND_CEILING, Decimal
-from typing import Any
 
-import msgspec
-
-from modelyard.control.access import KIND as KEY_KIND
-from modelyard.control.access import is_valid
-from modelyard.control.reconcile import Status
-from modelyard.control.services import KIND as SERVICE_KIND
+from modelyard.control import compiling
 from modelyard.control.services import STATUS_KIND
-from modelyard.domain import services
-from modelyard.domain.snapshot import AccessKey, Price, Revision, Service, Snapshot, seal
-from modelyard.errors import Invalid
+from modelyard.domain.documents import ACCESS_KEY, LIMIT, SERVICE
+from modelyard.domain.snapshot import Snapshot, seal
 from modelyard.lib import clock
-from modelyard.ports.meta import Commit, Document, MetaStore, all_of, newest
+from modelyard.ports.meta import Commit, MetaStore, all_of, newest
 
-NANO = 1_000_000_000
-RELEVANT = {KEY_KIND, SERVICE_KIND, STATUS_KIND}
+RELEVANT = {ACCESS_KEY, SERVICE, STATUS_KIND, LIMIT}
 WATCH_S = 0.5
 """One look of the watching thread, which also bounds how long it outlives its last waiter."""
 
@@ -78,29 +69,23 @@ class Snapshots:
         self._watch.join()
 
     def compile(self, now_us: int) -> Snapshot:
-        """Services with what answers for them, and the keys that are valid now."""
+        """Services with what answers for them, the keys that are valid now, and their limits."""
         return self._compile(newest(self._meta), now_us)
 
     def _compile(self, generation: int, now_us: int) -> Snapshot:
         """`generation` was read before, so that the snapshot never claims more than it holds."""
-        statuses = {
-            (status.key.tenant, status.key.name): msgspec.convert(status.body, Status)
-            for status in all_of(self._meta, "*", STATUS_KIND)
-        }
+        keys = compiling.keys(all_of(self._meta, "*", ACCESS_KEY), now_us)
+        services = compiling.services(
+            all_of(self._meta, "*", SERVICE), all_of(self._meta, "*", STATUS_KIND)
+        )
         return seal(
             Snapshot(
                 epoch=self._meta.epoch,
                 generation=generation,
                 created_at_us=now_us,
-                services=tuple(
-                    _service(document, statuses.get((document.key.tenant, document.key.name)))
-                    for document in all_of(self._meta, "*", SERVICE_KIND)
-                ),
-                keys=tuple(
-                    _key(document)
-                    for document in all_of(self._meta, "*", KEY_KIND)
-                    if is_valid(document, now_us)
-                ),
+                services=services,
+                keys=keys,
+                limits=compiling.limits(all_of(self._meta, "*", LIMIT), services, keys),
             )
         )
 
@@ -188,58 +173,3 @@ async def _happens(event: asyncio.Event, within_s: float) -> bool:
 
 def _relevant(commit: Commit) -> bool:
     return any(key.kind in RELEVANT for key in commit.keys)
-
-
-def _service(document: Document, status: Status | None) -> Service:
-    revision = Revision(id="")
-    if status is not None:
-        revision = Revision(
-            id=status.revision,
-            model=status.model,
-            model_version=status.model_version,
-            model_digest=status.model_digest,
-            engine=status.engine,
-            endpoints=status.endpoints,
-            price=_price(document.body),
-        )
-    return Service(
-        tenant=document.key.tenant,
-        name=document.key.name,
-        revision=revision,
-        created_at_us=document.updated_at_us,
-    )
-
-
-def _price(body: Mapping[str, Any]) -> Price | None:
-    try:
-        price = services.parse(dict(body)).spec.price
-    except Invalid:
-        return None  # the reconciler says so in the status; what runs goes on without a price
-    if price is None:
-        return None
-    cached = price.cached_usd_per_million
-    return Price(
-        input=_nano(price.input_usd_per_million),
-        output=_nano(price.output_usd_per_million),
-        cached=_nano(price.input_usd_per_million if cached is None else cached),
-    )
-
-
-def _nano(dollars: float) -> int:
-    """Nano-dollars, rounded up; through the decimal text, so that 0.1 is a tenth."""
-    return int((Decimal(str(dollars)) * NANO).to_integral_value(ROUND_CEILING))
-
-
-def _key(document: Document) -> AccessKey:
-    body = document.body
-    return AccessKey(
-        id=body["id"],
-        digest=body["digest"],
-        tenant=document.key.tenant,
-        role=body["role"],
-        services=tuple(body["services"]),
-        team=body["team"],
-        person=body["person"],
-        client=body["client"],
-        expires_at_us=body["expires_at_us"],
-    )

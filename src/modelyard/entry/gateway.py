@@ -11,9 +11,10 @@ from pathlib import Path
 
 from modelyard.gateway.core import Gateway
 from modelyard.gateway.feed import Shipper, SnapshotFeed
+from modelyard.gateway.ledger import SharedLedger
 from modelyard.gateway.server import Server
 from modelyard.gateway.shared import SharedFile
-from modelyard.lib import lifeline
+from modelyard.lib import clock, lifeline
 from modelyard.lib.datafolder import DataFolder
 from modelyard.lib.tls import calling, listening
 from modelyard.settings import Settings, from_json
@@ -45,7 +46,9 @@ async def _serve(settings: Settings, listener: socket.socket, index: int, contro
     folder = DataFolder(settings.data)
     workers = settings.gateway.workers
     shared = SharedFile(folder.shared, workers)
-    gateway = Gateway(settings.gateway, shared, folder.spool / str(index), index, folder.pepper())
+    ledger = SharedLedger(folder.ledger, index, workers, now_us=clock.now_us())
+    spool = folder.spool / str(index)
+    gateway = Gateway(settings.gateway, shared, ledger, spool, index, folder.pepper())
     token = folder.internal_token()
     trusted = calling(settings.control.tls.certificate)
     feed = SnapshotFeed(control_url, token, folder.snapshot, gateway.swap, trusted)

@@ -21,12 +21,14 @@ import msgspec
 from modelyard import app as composition
 from modelyard.adapters.target.channel import handlers
 from modelyard.adapters.target.process import ProcessTarget
-from modelyard.control.reconcile import ACTOR, Status
+from modelyard.control.reconcile import ACTOR
 from modelyard.control.services import STATUS_KIND
+from modelyard.control.status import Status, forgotten
 from modelyard.domain import snapshot as snapshots
 from modelyard.errors import Conflict, ModelyardError, Unavailable
+from modelyard.gateway.ledger import Watch
 from modelyard.gateway.recorder import close_lost_slots
-from modelyard.gateway.shared import SharedFile, endpoint_hash
+from modelyard.gateway.shared import PublishedLoad, SharedFile, endpoint_hash
 from modelyard.lib import clock
 from modelyard.lib.channel import serve
 from modelyard.lib.datafolder import DataFolder, write_private
@@ -39,6 +41,8 @@ READY_S = 30.0
 STOP_S = 15.0
 BACKOFF_S = 0.1
 MAX_BACKOFF_S = 5.0
+LOOK_S = 1.0
+"""How often it is looked whether somebody holds the ledger for too long."""
 STEADY_S = 10.0
 
 log = logging.getLogger(__name__)
@@ -84,11 +88,9 @@ def _forget_replicas(app: composition.App) -> None:
     """Replicas ended with the former supervisor: nothing may be sent to their ports."""
     for stored in all_of(app.meta, "*", STATUS_KIND):
         status = msgspec.convert(stored.body, Status)
-        if not status.replicas:
+        fresh = forgotten(status)
+        if fresh == status:
             continue
-        fresh = msgspec.structs.replace(
-            status, phase="starting", message="the platform was started", replicas=(), endpoints=()
-        )
         change = Change(stored.key, msgspec.to_builtins(fresh), stored.generation)
         app.meta.commit([change], ACTOR, "the platform was started")
 
@@ -102,6 +104,7 @@ class Supervisor:
         self._stopping = asyncio.Event()
         self._children: dict[str, asyncio.subprocess.Process] = {}
         self._shared = SharedFile(folder.shared, settings.gateway.workers)
+        self._ledger = Watch(folder.ledger)
         self._target = ProcessTarget(settings.replicas, folder.logs, self._in_flight)
 
     async def run(self, admin_key: str, on_ready: Callable[[dict[str, Any]], None]) -> int:
@@ -120,6 +123,7 @@ class Supervisor:
             asyncio.create_task(self._keep("control", urls, listener=control, channel=True)),
             asyncio.create_task(self._keep("reconciler", urls, channel=True)),
         ]
+        keepers.append(asyncio.create_task(self._watch_ledger()))
         for number in range(settings.gateway.workers):
             environment = {**urls, "MODELYARD_INTERNAL_PROCESS": str(number)}
             keepers.append(
@@ -257,13 +261,28 @@ class Supervisor:
         folder = self._folder
         try:
             lost = await asyncio.get_running_loop().run_in_executor(
-                None, close_lost_slots, folder.shared, folder.spool, number
+                None, close_lost_slots, folder.shared, folder.spool, number, self._settle
             )
         except (ModelyardError, OSError) as error:
             log.warning("open requests of gateway-%d are not closed: %s", number, error)
             return
         if lost:
             log.warning("%d requests were open when gateway-%d ended", lost, number)
+
+    def _settle(self, held: bytes) -> None:
+        self._ledger.settle_packed(held, clock.now_us())
+
+    async def _watch_ledger(self) -> None:
+        """A gateway process that was frozen while it held the ledger stops all others from
+        admitting anything: end it, and the kernel lets go for it."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            number = self._ledger.stuck(clock.now_us())
+            process = self._children.get(f"gateway-{number}")
+            if process is not None:
+                log.warning("gateway-%s holds the ledger and does not go on: it is ended", number)
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
 
     async def _stop(self, keepers: list[asyncio.Task[None]]) -> None:
         """Gateways first, so that open answers end; then those who feed them; then replicas."""
@@ -291,7 +310,7 @@ class Supervisor:
     def _in_flight(self, endpoint: str) -> int:
         key = endpoint_hash(endpoint)
         regions = (self._shared.region(number) for number in range(self._shared.processes))
-        return sum(region.loads().get(key, 0) for region in regions)
+        return sum(region.loads().get(key, PublishedLoad()).in_flight for region in regions)
 
 
 def _absolute(path: str) -> str:

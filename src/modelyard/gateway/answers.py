@@ -4,10 +4,11 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 from modelyard import errors
-from modelyard.domain.snapshot import Price
 from modelyard.gateway.assemble import Assembler
-from modelyard.gateway.catalog import Endpoint
+from modelyard.gateway.body import Inspected
 from modelyard.gateway.dialects import openai, upstream_errors
+from modelyard.gateway.endpoints import Endpoint
+from modelyard.gateway.failures import Failure
 from modelyard.gateway.stream import StreamBroken, StreamRelay, Tally, says_something
 from modelyard.lib.http import ResponseHead
 from modelyard.lib.sse import EventSplitter
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_HELD_BYTES = 64 * 1024
-_JSON = b"Content-Type: application/json\r\n"
-_EVENTS = b"Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"
+JSON = b"Content-Type: application/json\r\n"
+EVENTS = b"Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"
 _PASSED = frozenset({b"content-type", b"retry-after", b"retry-after-ms", b"x-should-retry"})
 """Upstream headers that mean something to the client; all others stay here."""
-_RETRYABLE = frozenset({408, 429, 500, 502, 503, 504})
+_RETRYABLE = frozenset({408, 429, 500, 502, 503, 504, 529})
+MAX_RETRY_AFTER_S = 60.0
+"""An upstream that asks for more is asked again after this long."""
 
 
 class Answering(Protocol):
@@ -40,12 +43,29 @@ class Answering(Protocol):
         """The last piece."""
 
 
-def choose(exchange: "Exchange", endpoint: Endpoint) -> Answering:
+def choose(exchange: "Exchange", seen: Inspected, endpoint: Endpoint) -> Answering:
     """The way that fits the request and the endpoint."""
-    assert exchange.seen is not None
-    if exchange.seen.stream:
-        return Streamed(exchange)
+    if seen.stream and exchange.route in openai.STREAMED:
+        return Streamed(exchange, seen)
+    if exchange.route not in openai.STREAMED:
+        return Whole(exchange)
     return Whole(exchange) if endpoint.cancels_without_stream else Assembled(exchange)
+
+
+def _is_text(body: bytes) -> bool:
+    """Whether it is UTF-8: what is not read of an answer was not checked by reading it."""
+    if body.isascii():
+        return True
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def fail(exchange: "Exchange", message: str, code: str = "upstream") -> None:
+    """The upstream's answer cannot be used."""
+    exchange.fail(Failure(errors.Upstream(message, code=code)))
 
 
 class Whole:
@@ -70,7 +90,7 @@ class Whole:
         self._pieces.append(data)
         self._size += len(data)
         if self._size > MAX_ANSWER_BYTES:
-            self.exchange.fail(errors.Upstream("the upstream's answer is too large"))
+            fail(self.exchange, "the upstream's answer is too large")
 
     def end(self, last: bytes) -> None:
         assert self._head is not None
@@ -78,10 +98,12 @@ class Whole:
         if self._head.status != 200:
             refuse(self.exchange, self._head, body)
             return
-        if self.tally.see(body) is None:
-            self.exchange.fail(
-                errors.Upstream("the upstream's answer is not JSON", code="upstream_garbled")
-            )
+        glimpse = self.tally.see(body)
+        if glimpse is None or not _is_text(body):
+            fail(self.exchange, "the upstream's answer is not JSON", "upstream_garbled")
+            return
+        if openai.upstream_message(glimpse.error) and not glimpse.choices:
+            take_error(self.exchange, upstream_errors.read_event(body), JSON, 0.0)
             return
         self.exchange.answer(200, _passed(self._head), body)
 
@@ -113,7 +135,7 @@ class _FromStream(ABC):
         head, pieces = self._refusal
         body = b"".join((*pieces, last))
         if head.status == 200:
-            self.exchange.fail(errors.Upstream("the upstream was asked to stream and did not"))
+            fail(self.exchange, "the upstream was asked to stream and did not")
         else:
             refuse(self.exchange, head, body)
 
@@ -122,9 +144,9 @@ class _FromStream(ABC):
         belongs to it; the client's own mistakes are not tried elsewhere."""
         told = upstream_errors.read_event(error.event) if error.event else None
         if told is None or told.status >= 500 or self.exchange.committed:
-            self.exchange.fail(error)
+            self.exchange.fail(Failure(error))
         else:
-            answer_error(self.exchange, told, _JSON)
+            take_error(self.exchange, told, JSON, 0.0)
 
     @abstractmethod
     def _events(self, data: bytes) -> None:
@@ -153,16 +175,20 @@ class Assembled(_FromStream):
 
     def _add(self, event: bytes) -> bool:
         glimpse = self.tally.see(event)
-        message = "the upstream sent an event that is not JSON"
-        if glimpse is not None:
-            message = openai.upstream_message(glimpse.error)
-        if message:
-            self._break(StreamBroken(message, b"", event if glimpse is not None else b""))
+        if glimpse is None:
+            self._break(StreamBroken("the upstream sent an event that is not JSON", b""))
+            return False
+        if message := openai.upstream_message(glimpse.error):
+            self._break(StreamBroken(message, b"", event))
             return False
         if self.tally.events or says_something(event):
             self.tally.events += 1
             self.exchange.mark_first_token()
-        self._assembler.add(event)
+        try:
+            self._assembler.add(event)
+        except errors.Invalid as error:
+            self._break(StreamBroken(error.message, b""))
+            return False
         return True
 
     def _finish(self, last: bytes) -> None:
@@ -172,9 +198,9 @@ class Assembled(_FromStream):
         if exchange.attempt is not attempt or attempt is None:
             return  # an error in the last piece has already been dealt with
         if not self._done:
-            exchange.fail(errors.Upstream(_TRUNCATED, code="upstream_truncated"))
+            fail(exchange, _TRUNCATED, "upstream_truncated")
             return
-        exchange.answer(200, _JSON, self._assembler.result())
+        exchange.answer(200, JSON, self._assembler.result())
 
 
 _TRUNCATED = "the upstream's stream ended before its end mark"
@@ -183,16 +209,17 @@ _TRUNCATED = "the upstream's stream ended before its end mark"
 class Streamed(_FromStream):
     """Passes the events on. The status is held until the first event with content."""
 
-    def __init__(self, exchange: "Exchange") -> None:
+    def __init__(self, exchange: "Exchange", seen: Inspected) -> None:
         super().__init__(exchange)
-        assert exchange.seen is not None
-        options = exchange.seen.stream_options
+        options = seen.stream_options
         self._relay = StreamRelay(
             self.tally, keep_usage=bool(options is not None and options.include_usage)
         )
         self._held = b""
 
     def _events(self, data: bytes) -> None:
+        if self.exchange.seat is not None:
+            self.exchange.seat.sees(data)
         try:
             passed = self._relay.feed(data)
         except StreamBroken as error:
@@ -226,7 +253,7 @@ class Streamed(_FromStream):
         exchange.mark_first_token()
         exchange.record.status = 200
         if exchange.client is not None:
-            exchange.client.start_stream(200, exchange.own_headers() + _EVENTS)
+            exchange.client.start_stream(200, exchange.own_headers() + EVENTS)
 
     def _finish(self, last: bytes) -> None:
         exchange = self.exchange
@@ -234,76 +261,71 @@ class Streamed(_FromStream):
         if last:
             self._events(last)
         if attempt is not None and exchange.attempt is attempt:
-            exchange.fail(errors.Upstream(_TRUNCATED, code="upstream_truncated"))
+            fail(exchange, _TRUNCATED, "upstream_truncated")
+
+
+class Cached:
+    """An answer that was given before: nothing comes from upstream any more."""
+
+    streams_upstream = False
+
+    def __init__(self, answer: bytes) -> None:
+        self.tally = Tally()
+        self.tally.see(answer)
+
+    def head(self, head: ResponseHead) -> None:
+        """See `Answering`."""
+
+    def data(self, data: bytes) -> None:
+        """See `Answering`."""
+
+    def end(self, last: bytes) -> None:
+        """See `Answering`."""
 
 
 def refuse(exchange: "Exchange", head: ResponseHead, body: bytes) -> None:
     """The upstream answered with an error status: try elsewhere, or tell the client."""
     if head.status < 400:
-        exchange.fail(errors.Upstream(f"the upstream answered {head.status}"))
+        fail(exchange, f"the upstream answered {head.status}")
         return
     error = upstream_errors.read(head.status, body)
-    code = error.code or f"upstream_{error.status}"
-    if error.status in _RETRYABLE and exchange.may_retry():
-        exchange.fail(errors.Upstream(error.message, code=code))
-    elif error.status in (401, 403):
+    if error.status in (401, 403):
         # Our credentials are wrong, not the client's: never show it as the client's 401.
-        exchange.fail(
-            errors.Upstream(
-                "the upstream refused the gateway's credentials", code="upstream_credentials"
-            )
-        )
-    else:
-        kept = _passed(head) if error.body is body else _JSON + _passed(head, b"content-type")
-        answer_error(exchange, error, kept)
+        fail(exchange, "the upstream refused the gateway's credentials", "upstream_credentials")
+        return
+    kept = _passed(head) if error.body is body else JSON + _passed(head, b"content-type")
+    take_error(exchange, error, kept, _retry_after_s(head))
 
 
-def answer_error(
-    exchange: "Exchange", error: upstream_errors.UpstreamError, headers: bytes
+def take_error(
+    exchange: "Exchange",
+    error: upstream_errors.UpstreamError,
+    headers: bytes,
+    retry_after_s: float,
 ) -> None:
-    """End with an upstream's error as the answer."""
-    exchange.record.error_message = error.message
-    headers += b"X-Modelyard-Error-Source: upstream\r\n"
+    """An upstream's error: what another endpoint or service may do better is tried there."""
     code = error.code or f"upstream_{error.status}"
-    exchange.answer(error.status, headers, error.body, error_code=code)
+    told = (error, headers)
+    if error.status in _RETRYABLE:
+        cause = errors.Upstream(error.message, code=code)
+        exchange.fail(Failure(cause, error.status, retry_after_s, told))
+    elif error.code == upstream_errors.CONTEXT_LENGTH:
+        exchange.fail(Failure(errors.Upstream(error.message, code=code), told=told, blamed=False))
+    else:
+        exchange.deliver_error(error, headers)
+
+
+def _retry_after_s(head: ResponseHead) -> float:
+    """Whole or broken seconds; a date is not worth its parsing (RFC 9110 §10.2.3)."""
+    try:
+        return min(max(float(head.get(b"retry-after") or 0), 0.0), MAX_RETRY_AFTER_S)
+    except ValueError:
+        return 0.0
 
 
 def _passed(head: ResponseHead, without: bytes = b"") -> bytes:
-    return b"".join(
-        b"%b: %b\r\n" % (name.title(), value)
-        for name, value in head.headers
-        if name in _PASSED and name != without
-    )
-
-
-def settle(exchange: "Exchange") -> None:
-    """Fill in tokens, finish reason and cost of the record."""
-    answering = exchange.answering
-    if answering is None:
-        return
-    record, tally = exchange.record, answering.tally
-    record.finish_reason = tally.finish_reason
-    usage = tally.usage
-    if usage is not None:
-        record.tokens_input, record.tokens_output = usage.prompt_tokens, usage.completion_tokens
-        details = usage.prompt_tokens_details
-        record.tokens_cached = details.cached_tokens if details is not None else None
-    elif tally.events:
-        # The stream ended before its usage: every event carried about one token.
-        record.tokens_output = tally.events
-    known = record.tokens_input is not None or record.tokens_output is not None
-    if known and exchange.service is not None and exchange.service.revision.price is not None:
-        record.cost_nano_usd = cost_nano_usd(
-            exchange.service.revision.price,
-            record.tokens_input or 0,
-            record.tokens_output or 0,
-            record.tokens_cached or 0,
-        )
-
-
-def cost_nano_usd(price: Price, tokens_input: int, tokens_output: int, tokens_cached: int) -> int:
-    """What tokens cost, rounded up to a nano-dollar. Cached tokens are part of the input."""
-    cached = min(tokens_cached, tokens_input)
-    fresh = tokens_input - cached
-    total = fresh * price.input + cached * price.cached + tokens_output * price.output
-    return -(-total // 1_000_000)
+    passed = b""
+    for name, value in head.headers:
+        if name in _PASSED and name != without:
+            passed += b"%b: %b\r\n" % (name.title(), value)
+    return passed

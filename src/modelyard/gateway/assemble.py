@@ -8,6 +8,13 @@ from typing import Any
 
 import msgspec
 
+from modelyard.errors import Invalid
+
+MAX_INDEX = 1024
+"""Of a choice or a tool call."""
+_NO_CHUNK = (AttributeError, IndexError, KeyError, TypeError, ValueError, msgspec.DecodeError,
+             UnicodeDecodeError, RecursionError)  # fmt: skip
+"""What merging raises when a value is of another type than its place asks for."""
 _OBJECTS = {"chat.completion.chunk": "chat.completion"}
 
 
@@ -19,21 +26,23 @@ class Assembler:
         self._choices: dict[int, dict[str, Any]] = {}
 
     def add(self, data: bytes) -> None:
-        """Merge one event's JSON object. Raises msgspec.DecodeError."""
-        chunk = msgspec.json.decode(data)
-        if not isinstance(chunk, dict):
-            return
-        for name, value in chunk.items():
-            if name == "choices":
-                for choice in value or ():
-                    self._add_choice(choice)
-            elif value is not None or name not in self._answer:
-                self._answer[name] = value
+        """Merge one event's JSON object. Raises Invalid for one that is no chunk of an answer."""
+        try:
+            chunk = msgspec.json.decode(data)
+            for name, value in chunk.items():
+                if name == "choices":
+                    for choice in value or ():
+                        self._add_choice(choice)
+                elif value is not None or name not in self._answer:
+                    self._answer[name] = value
+        except _NO_CHUNK:
+            raise Invalid("the upstream sent an event that is no part of an answer") from None
 
     def result(self) -> bytes:
         """The whole answer as JSON."""
         answer = dict(self._answer)
-        answer["object"] = _OBJECTS.get(answer.get("object", ""), answer.get("object", ""))
+        kind = str(answer.get("object", ""))
+        answer["object"] = _OBJECTS.get(kind, kind)
         choices = [self._choices[index] for index in sorted(self._choices)]
         ordered = {"id": answer.pop("id", None), "object": answer.pop("object")}
         ordered |= {"created": answer.pop("created", None), "model": answer.pop("model", None)}
@@ -41,7 +50,7 @@ class Assembler:
         return msgspec.json.encode({**ordered, "choices": choices, "usage": usage, **answer})
 
     def _add_choice(self, piece: dict[str, Any]) -> None:
-        index = piece.get("index", 0)
+        index = _index(piece.get("index", 0))
         if "delta" in piece:
             choice = self._choices.setdefault(
                 index,
@@ -65,6 +74,12 @@ class Assembler:
                 choice[name] = value
 
 
+def _index(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < MAX_INDEX:
+        raise ValueError
+    return value
+
+
 def _merge_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
     for name, value in delta.items():
         if value is None:
@@ -79,7 +94,7 @@ def _merge_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
 
 def _merge_tool_calls(calls: list[dict[str, Any]], pieces: list[dict[str, Any]]) -> None:
     for piece in pieces:
-        index = piece.get("index", len(calls))
+        index = _index(piece.get("index", len(calls)))
         while len(calls) <= index:
             calls.append({})
         call = calls[index]

@@ -4,7 +4,7 @@ import asyncio
 from typing import Protocol
 
 from modelyard.domain.records import AttemptRecord
-from modelyard.gateway.catalog import Endpoint
+from modelyard.gateway.endpoints import Endpoint
 from modelyard.gateway.upstream import Connection
 from modelyard.lib import clock
 from modelyard.lib.http import ResponseHead
@@ -37,27 +37,27 @@ class Attempt:
         "_connection",
         "_request",
         "_task",
-        "connect_timeout_s",
+        "_timeout_s",
         "endpoint",
-        "number",
         "record",
         "started_s",
     )
 
     def __init__(
-        self, caller: Caller, endpoint: Endpoint, record: AttemptRecord, connect_timeout_s: float
+        self, caller: Caller, endpoint: Endpoint, record: AttemptRecord, started_s: float
     ) -> None:
         self._caller: Caller | None = caller
         self.endpoint = endpoint
         self.record = record
-        self.connect_timeout_s = connect_timeout_s
+        self.started_s = started_s
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._request = b""
-        self.started_s = clock.monotonic_s()
+        self._timeout_s = 0.0
 
-    def start(self, route: str, request_id: bytes, body: bytes) -> None:
-        """Send the request over a pooled connection, or open one."""
+    def start(self, route: str, request_id: str, body: bytes, connect_timeout_s: float) -> None:
+        """Send the request over a pooled connection, or open one within that time."""
+        self._timeout_s = connect_timeout_s
         self._request = self.endpoint.pool.request(route, request_id, body)
         connection = self.endpoint.pool.take()
         if connection is not None:
@@ -68,10 +68,10 @@ class Attempt:
 
     async def _connect(self) -> None:
         try:
-            async with asyncio.timeout(self.connect_timeout_s):
+            async with asyncio.timeout(self._timeout_s):
                 connection = await self.endpoint.pool.open()
         except TimeoutError:
-            self._fail("connect_timeout", f"no connection within {self.connect_timeout_s:g} s")
+            self._fail("connect_timeout", f"no connection within {self._timeout_s:g} s")
             return
         except OSError as error:
             self._fail("connect_failed", f"cannot connect: {error.strerror or error}")

@@ -26,6 +26,9 @@ class Inspected(msgspec.Struct):
     model: str
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n: int | None = None
 
 
 _decoder = msgspec.json.Decoder(Inspected)

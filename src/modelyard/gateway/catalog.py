@@ -1,87 +1,49 @@
-"""The snapshot compiled for serving: keys by digest, services by name, endpoints with their load.
+"""The snapshot compiled for serving: callers by the head they send, services by name, lanes.
 
-Endpoints outlive snapshots: a new snapshot that still names an endpoint keeps its connections and
-counts. Those that are gone are closed once their last request has ended.
+A *lane* is what requests of one caller to one service on one route path have in common. It is
+compiled at the first such request after a snapshot came; all others look it up.
 """
 
 import hashlib
 import hmac
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+from random import random
+from typing import NamedTuple
+
+import msgspec
 
 from modelyard.domain import snapshot as snapshots
-from modelyard.gateway.shared import Region, endpoint_hash
-from modelyard.gateway.upstream import Address, Pool
+from modelyard.domain.access import ROLES
+from modelyard.domain.limits import Counter
+from modelyard.domain.limits.scopes import counters
+from modelyard.domain.records import RequestRecord
+from modelyard.domain.resilience import RetryBudget
+from modelyard.errors import Forbidden, NotFound, Unauthenticated
+from modelyard.gateway.endpoints import Endpoint, Endpoints
+from modelyard.gateway.metering import BYTES_PER_TOKEN
+from modelyard.gateway.shared import Region
+from modelyard.gateway.steps import INNER_STEPS, steps_of
+from modelyard.gateway.waiting import ServiceQueue
+from modelyard.lib import clock
+from modelyard.lib.http import RequestHead
+from modelyard.settings import GatewaySettings
 
-COOL_DOWN_S = 0.5
-MAX_COOL_DOWN_S = 10.0
-
-
-class Load:
-    """Requests in flight of one endpoint id: ours, published in a row, and the others'.
-
-    It outlives the endpoint until the last of its requests has ended, because whoever drains a
-    replica waits for the published count.
-    """
-
-    __slots__ = ("hash", "in_flight", "others", "row")
-
-    def __init__(self, endpoint_id: str, region: Region) -> None:
-        self.hash = endpoint_hash(endpoint_id)
-        self.row = region.load_row(self.hash)
-        self.in_flight = 0
-        self.others = 0
-        """As other gateway processes published them."""
+PERMISSION = "inference.call"
+"""What a key must hold to call services."""
+_MAX_LABEL = 64
 
 
-class Endpoint:
-    """An endpoint as one gateway process sees it."""
+class Variant:
+    """One revision of a service: what answers."""
 
-    __slots__ = (
-        "cancels_without_stream",
-        "cool_until_s",
-        "failures",
-        "id",
-        "load",
-        "pool",
-        "probing",
-        "slots",
-        "spec",
-    )
+    __slots__ = ("endpoints", "price", "revision", "slots", "turn")
 
-    def __init__(self, spec: snapshots.Endpoint, load: Load) -> None:
-        self.spec = spec
-        self.id = spec.id
-        self.load = load
-        self.pool = Pool(address_of(spec))
-        self.cancels_without_stream = spec.cancels_without_stream
-        self.slots = max(1, spec.slots)
-        self.failures = 0
-        self.cool_until_s = 0.0
-        self.probing = False
-        """Whether one request tries out, after a failure, if it works again."""
-
-    def failed(self, now_s: float) -> None:
-        """Leave it alone for a while, longer each time."""
-        self.failures += 1
-        pause = min(COOL_DOWN_S * 2 ** min(self.failures - 1, 10), MAX_COOL_DOWN_S)
-        self.cool_until_s = now_s + pause
-
-    def succeeded(self) -> None:
-        """It works."""
-        self.failures = 0
-        self.cool_until_s = 0.0
-
-
-class Service:
-    """A callable name and the endpoints of its revision."""
-
-    __slots__ = ("endpoints", "revision", "spec", "turn")
-
-    def __init__(self, spec: snapshots.Service, endpoints: list[Endpoint]) -> None:
-        self.spec = spec
-        self.revision = spec.revision
+    def __init__(self, revision: snapshots.Revision, endpoints: list[Endpoint]) -> None:
+        self.revision = revision
+        self.price = revision.price
         self.endpoints = endpoints
+        self.slots = min((endpoint.slots for endpoint in endpoints), default=1)
+        """Of one endpoint."""
         self.turn = 0
 
     def pick(self, now_s: float, tried: Iterable[Endpoint]) -> Endpoint | None:
@@ -94,11 +56,7 @@ class Service:
         candidates = [endpoint for endpoint in self.endpoints if endpoint not in tried]
         if not candidates:
             return None
-        ready = [
-            endpoint
-            for endpoint in candidates
-            if endpoint.cool_until_s <= now_s and not endpoint.probing
-        ]
+        ready = [endpoint for endpoint in candidates if not endpoint.breaker.shut(now_s)]
         candidates = ready or candidates
         if len(candidates) == 1:
             return candidates[0]
@@ -112,77 +70,266 @@ def _load(endpoint: Endpoint) -> float:
     return (endpoint.load.in_flight + endpoint.load.others) / endpoint.slots
 
 
+class Service:
+    """A callable name: its revisions, and what was agreed on for its requests."""
+
+    __slots__ = (
+        "bytes_per_token",
+        "canary",
+        "canary_weight",
+        "limits",
+        "queue",
+        "retry_budget",
+        "spec",
+        "stable",
+        "sticky",
+    )
+
+    def __init__(
+        self,
+        spec: snapshots.Service,
+        stable: Variant,
+        canary: Variant | None,
+        budget: RetryBudget,
+        limits: "TimeLimits",
+    ) -> None:
+        self.spec = spec
+        self.queue = ServiceQueue(spec.queue, self) if spec.queue.per_slot > 0 else None
+        self.bytes_per_token = BYTES_PER_TOKEN
+        self.limits = limits
+        self.stable = stable
+        self.canary = canary
+        self.canary_weight = spec.canary.weight if spec.canary else 0.0
+        self.sticky = spec.canary.sticky if spec.canary else ""
+        self.retry_budget = budget
+
+    def endpoints(self) -> list[Endpoint]:
+        """Of all its revisions."""
+        if self.canary is None:
+            return self.stable.endpoints
+        return [*self.stable.endpoints, *self.canary.endpoints]
+
+    def variant(self, caller: "Caller") -> Variant:
+        """The side of the canary split for this caller: the same one each time, unless the split
+        is not sticky."""
+        if self.canary is None:
+            return self.stable
+        share = random() if self.sticky == "none" else caller.share(self.sticky, self.spec.name)  # noqa: S311
+        return self.canary if share < self.canary_weight else self.stable
+
+
+class TimeLimits(NamedTuple):
+    """Of a service's requests, in seconds: its own, else those of the settings."""
+
+    connect_s: float
+    first_token_s: float
+    whole_s: float
+    """Until the first byte of an unstreamed answer."""
+    idle_s: float
+    total_s: float
+    """0: none."""
+
+    @classmethod
+    def of(cls, own: snapshots.Timeouts, settings: GatewaySettings) -> "TimeLimits":
+        """What holds for a service."""
+        return cls(
+            own.connect_s or settings.connect_timeout_s,
+            own.first_token_s or settings.first_byte_timeout_s,
+            settings.first_byte_timeout_s,
+            own.idle_s or settings.stream_idle_timeout_s,
+            own.total_s,
+        )
+
+
+class Caller:
+    """What the heads of one client say, looked up once per snapshot."""
+
+    __slots__ = ("expires_at_us", "key", "lanes", "record", "session", "turn")
+
+    def __init__(self, key: snapshots.AccessKey, record: RequestRecord, turn: int) -> None:
+        self.key = key
+        self.record = record
+        """The beginning of the records of its requests, whatever they ask for."""
+        self.session = record.session
+        self.expires_at_us = key.expires_at_us
+        self.turn = turn
+        self.lanes: dict[tuple[str, str], Lane] = {}
+
+    def share(self, sticky: str, salt: str) -> float:
+        """A number from 0 to 1 that is always the same for what a split is sticky to."""
+        subject = "" if sticky == "key" else self.session or self.key.person
+        subject = subject or self.key.id
+        digest = hashlib.blake2b(f"{salt}\n{subject}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") / 2**64
+
+
+class Lane:
+    """See the module. `record` is the beginning of each request's record."""
+
+    __slots__ = ("caller", "counters", "record", "service", "steps")
+
+    def __init__(
+        self,
+        caller: Caller,
+        service: Service,
+        counters: tuple[Counter, ...] = (),
+        *,
+        inner: bool = False,
+    ) -> None:
+        self.caller = caller
+        self.service = service
+        self.counters = counters
+        outer = steps_of(service.spec, limited=bool(counters))
+        self.steps = INNER_STEPS if inner else outer
+        revision = service.stable.revision
+        self.record = msgspec.structs.replace(
+            caller.record,
+            service=service.spec.name,
+            model=revision.model,
+            model_version=revision.model_version,
+            model_digest=revision.model_digest,
+            revision=revision.id,
+        )
+
+
 class Catalog:
     """All that requests look up. `swap` replaces it between two requests, never during one."""
 
-    def __init__(self, pepper: bytes, region: Region) -> None:
+    def __init__(
+        self, pepper: bytes, region: Region, settings: GatewaySettings, unknown: RequestRecord
+    ) -> None:
         self._hmac = hmac.new(pepper, digestmod=hashlib.sha256)
-        self._region = region
-        self._known: dict[bytes, snapshots.AccessKey] = {}
+        self._settings = settings
+        self._unknown = unknown
         self._keys: dict[str, snapshots.AccessKey] = {}
         self._services: dict[tuple[str, str], Service] = {}
-        self.endpoints: dict[str, Endpoint] = {}
-        self._loads: dict[str, Load] = {}
+        self._limits: tuple[snapshots.Limit, ...] = ()
+        self._counters: dict[tuple[str, str], tuple[Counter, ...]] = {}
+        self.endpoints = Endpoints(region)
         self.generation = -1
         self.epoch = ""
         self.created_at_us = 0
+        self._turn = 0
+        """Counts the swaps: what a head's memo was made of."""
 
     def swap(self, snapshot: snapshots.Snapshot) -> None:
         """Serve from this snapshot from now on."""
+        self._turn += 1
         self._keys = {key.digest: key for key in snapshot.keys}
-        self._known = {}
-        previous, self.endpoints = self.endpoints, {}
+        self._limits = snapshot.limits
+        self._counters = {}
+        previous = self._services
+        self.endpoints.begin_swap()
         self._services = {
-            (service.tenant, service.name): Service(
-                service, [self._endpoint(spec, previous) for spec in service.revision.endpoints]
-            )
+            (service.tenant, service.name): self._service(service, previous)
             for service in snapshot.services
         }
-        for endpoint in previous.values():
-            if self.endpoints.get(endpoint.id) is not endpoint:
-                self._retire(endpoint)
+        self.endpoints.end_swap()
         self.generation = snapshot.generation
         self.epoch = snapshot.epoch
         self.created_at_us = snapshot.created_at_us
 
-    def _endpoint(self, spec: snapshots.Endpoint, previous: dict[str, Endpoint]) -> Endpoint:
-        known = previous.get(spec.id)
-        if known is None or known.spec != spec:
-            load = self._loads.get(spec.id) or Load(spec.id, self._region)
-            self._loads[spec.id] = load
-            known = Endpoint(spec, load)
-        self.endpoints[spec.id] = known
+    def _service(
+        self, spec: snapshots.Service, previous: dict[tuple[str, str], Service]
+    ) -> Service:
+        known = previous.get((spec.tenant, spec.name))
+        budget = known.retry_budget if known is not None else RetryBudget(spec.retries.budget)
+        budget.share = spec.retries.budget
+        canary = self._variant(spec.canary.revision) if spec.canary is not None else None
+        if canary is not None and not canary.endpoints:
+            canary = None
+        limits = TimeLimits.of(spec.timeouts, self._settings)
+        service = Service(spec, self._variant(spec.revision), canary, budget, limits)
+        if known is not None:
+            service.bytes_per_token = known.bytes_per_token
+            if known.queue is not None:
+                known.queue.move_to(service.queue)
+        return service
+
+    def _variant(self, revision: snapshots.Revision) -> Variant:
+        return Variant(revision, [self.endpoints.named(spec) for spec in revision.endpoints])
+
+    # --- callers ---------------------------------------------------------------------------
+
+    def caller(self, head: RequestHead) -> Caller:
+        """Who sent this head. Raises Unauthenticated, never saying whether a key exists."""
+        known = head.memo
+        if known is None or known.turn != self._turn:
+            known = head.memo = self._caller(head.headers)
+        if known.expires_at_us and known.expires_at_us <= clock.now_us():
+            raise _unauthenticated()
+        return known  # type: ignore[no-any-return]
+
+    def _caller(self, headers: dict[bytes, bytes]) -> Caller:
+        key = self._key(headers)
+        if key is None:
+            raise _unauthenticated()
+        client = (
+            headers.get(b"x-modelyard-client") or headers.get(b"user-agent", b"").split(b" ")[0]
+        )
+        record = msgspec.structs.replace(
+            self._unknown,
+            tenant=key.tenant,
+            key_id=key.id,
+            team=key.team,
+            person=key.person,
+            session=_label(headers.get(b"x-modelyard-session", b"")),
+            client=key.client or _label(client),
+            snapshot_generation=self.generation,
+        )
+        return Caller(key, record, self._turn)
+
+    def _key(self, headers: dict[bytes, bytes]) -> snapshots.AccessKey | None:
+        """A bearer token, or `x-api-key`."""
+        value = headers.get(b"authorization", b"")
+        text = value[7:].strip() if value[:7].lower() == b"bearer " else b""
+        text = text or headers.get(b"x-api-key", b"")
+        if not text:
+            return None
+        digest = self._hmac.copy()
+        digest.update(text)
+        return self._keys.get(digest.hexdigest())
+
+    # --- services --------------------------------------------------------------------------
+
+    def lane(self, caller: Caller, route: str, name: str) -> Lane:
+        """The lane to the service of that name. Raises Forbidden, NotFound."""
+        key = caller.key
+        require(key, PERMISSION)
+        service = self.service(key, name)
+        if service is None:
+            raise no_model(name)
+        lane = caller.lanes[route, name] = Lane(caller, service, self._counters_of(key, name))
+        return lane
+
+    def inner_lane(self, caller: Caller, service: Service) -> Lane:
+        """The lane of requests that the gateway makes itself: nothing limits or answers them but
+        the service."""
+        known = caller.lanes.get(("", service.spec.name))
+        if known is None:
+            known = caller.lanes["", service.spec.name] = Lane(caller, service, inner=True)
         return known
 
-    def _retire(self, endpoint: Endpoint) -> None:
-        endpoint.pool.retire()
-        self._forget_idle(endpoint)
-
-    def _forget_idle(self, endpoint: Endpoint) -> None:
-        """Give back the row of an endpoint that is gone and has nothing open any more."""
-        if endpoint.load.in_flight == 0 and endpoint.id not in self.endpoints:
-            self._loads.pop(endpoint.id, None)
-            self._region.release_row(endpoint.load.hash)
-
-    def key(self, text: bytes, now_us: int) -> snapshots.AccessKey | None:
-        """The access key of this text, if it is known and has not expired."""
-        found = self._known.get(text)
+    def _counters_of(self, key: snapshots.AccessKey, service: str) -> tuple[Counter, ...]:
+        """The same tuple for all lanes of a key to a service: the ledger knows it by that."""
+        found = self._counters.get((key.id, service))
         if found is None:
-            digest = self._hmac.copy()
-            digest.update(text)
-            found = self._keys.get(digest.hexdigest())
-            if found is None:
-                return None
-            self._known[text] = found
-        if found.expires_at_us and found.expires_at_us <= now_us:
-            return None
+            found = self._counters[key.id, service] = counters(self._limits, key, service)
         return found
+
+    def named(self, tenant: str, name: str) -> Service | None:
+        """The service of that name, whoever asks."""
+        return self._services.get((tenant, name))
 
     def service(self, key: snapshots.AccessKey, name: str) -> Service | None:
         """The service of that name, if this key may call it."""
         if key.services and name not in key.services:
             return None
         return self._services.get((key.tenant, name))
+
+    def queues(self) -> list[ServiceQueue]:
+        """All there are."""
+        return [one.queue for one in self._services.values() if one.queue is not None]
 
     def services(self, key: snapshots.AccessKey) -> list[Service]:
         """All services this key may call, by name."""
@@ -192,43 +339,31 @@ class Catalog:
             if tenant == key.tenant and (not key.services or name in key.services)
         ]
 
-    def enter(self, endpoint: Endpoint) -> None:
-        """Count a request before it is dispatched."""
-        load = endpoint.load
-        load.in_flight += 1
-        if endpoint.failures:
-            endpoint.probing = True
-        if load.row >= 0:
-            self._region.set_load(load.row, load.in_flight)
 
-    def leave(self, endpoint: Endpoint) -> None:
-        """The request is over."""
-        load = endpoint.load
-        load.in_flight -= 1
-        endpoint.probing = False
-        if load.row >= 0:
-            self._region.set_load(load.row, load.in_flight)
-        if self.endpoints.get(endpoint.id) is not endpoint:
-            self._forget_idle(endpoint)
-
-    def see_others(self, others: Iterable[Region]) -> None:
-        """Read what the other processes have in flight."""
-        totals: dict[bytes, int] = {}
-        for region in others:
-            for key, count in region.loads().items():
-                totals[key] = totals.get(key, 0) + count
-        for load in self._loads.values():
-            load.others = totals.get(load.hash, 0)
+def require(key: snapshots.AccessKey, permission: str) -> None:
+    """Raises Forbidden when the role of the key lacks the permission."""
+    if permission not in ROLES.get(key.role, ()):
+        raise Forbidden(
+            f"key {key.id} may not call models (role {key.role!r})", code="permission_denied"
+        )
 
 
-def address_of(spec: snapshots.Endpoint) -> Address:
-    """Where and how to reach an endpoint."""
-    parts = urlsplit(spec.url)
-    secure = parts.scheme == "https"
-    return Address(
-        host=parts.hostname or "127.0.0.1",
-        port=parts.port or (443 if secure else 80),
-        secure=secure,
-        base=parts.path.rstrip("/").removesuffix("/v1"),
-        api_key=spec.api_key,
+def no_model(name: str) -> NotFound:
+    """The error for a name that is unknown, or not for this key."""
+    return NotFound(
+        f"the model {name[:100]!r} does not exist or this key may not call it",
+        hint="GET /v1/models lists what it may",
+        code="model_not_found",
     )
+
+
+def _unauthenticated() -> Unauthenticated:
+    return Unauthenticated(
+        "incorrect API key provided",
+        hint="send `Authorization: Bearer my_…`; `modelyard keys create` makes one",
+        code="invalid_api_key",
+    )
+
+
+def _label(raw: bytes) -> str:
+    return raw[:_MAX_LABEL].decode("latin-1")

@@ -7,16 +7,21 @@ from typing import Any
 
 import msgspec
 
-from modelyard.domain.records import RequestRecord
+from modelyard.domain.records import AttemptRecord, Outcome, RequestRecord
 from modelyard.domain.snapshot import AccessKey, Snapshot
-from modelyard.errors import TimedOut
 from modelyard.gateway.attempts import Attempt
+from modelyard.gateway.cache import AnswerCache
 from modelyard.gateway.catalog import Catalog, Service
 from modelyard.gateway.exchange import Exchange
+from modelyard.gateway.ledger import SharedLedger
 from modelyard.gateway.metrics import Metrics, render
-from modelyard.gateway.recorder import Recorder
+from modelyard.gateway.recorder import Recorder, open_request
 from modelyard.gateway.shared import SLOT_PAYLOAD_BYTES, SharedFile
+from modelyard.gateway.waiting import ServiceQueue
 from modelyard.lib import clock, ids
+from modelyard.lib.http import HeadCache
+from modelyard.ports.ledger import Lease
+from modelyard.ports.meta import DEFAULT_TENANT
 from modelyard.settings import GatewaySettings
 
 TICK_S = 0.2
@@ -30,18 +35,39 @@ class Gateway:
     """The state of one process. Single-threaded: only its event loop touches it."""
 
     def __init__(
-        self, settings: GatewaySettings, shared: SharedFile, spool: Path, index: int, pepper: bytes
+        self,
+        settings: GatewaySettings,
+        shared: SharedFile,
+        ledger: SharedLedger,
+        spool: Path,
+        index: int,
+        pepper: bytes,
     ) -> None:
         self.settings = settings
         self.shared = shared
+        self.ledger = ledger
         self.index = index
         self.process = f"gateway-{index}"
         self.region = shared.region(index)
         self.others = [shared.region(n) for n in range(shared.processes) if n != index]
-        self.catalog = Catalog(pepper, self.region)
+        self.unknown = RequestRecord(
+            request_id="",
+            tenant=DEFAULT_TENANT,  # until a key says more: its admins run the platform
+            started_at_us=0,
+            outcome=Outcome.FAILED,
+            status=0,
+            route="",
+            process=self.process,
+        )
+        self.catalog = Catalog(pepper, self.region, settings, self.unknown)
         self.recorder = Recorder(spool, settings.spool_bytes)
         self.metrics = Metrics(self.region)
         self.active: set[Exchange] = set()
+        self.cache = AnswerCache(settings.cache_bytes)
+        self.shadows = 0
+        """Copies for shadow services that are open."""
+        self.heads = HeadCache()
+        self._ids = ids.RequestIds()
         self._finishing: dict[Attempt, float] = {}
         self.draining = False
 
@@ -49,21 +75,15 @@ class Gateway:
 
     def new_request_id(self) -> str:
         """A fresh id; ours always, so that a client cannot forge the join key of records."""
-        return ids.request_id()
+        return self._ids.next()
 
-    def authenticate(self, headers: dict[bytes, bytes]) -> AccessKey | None:
-        """The key of a request's headers: a bearer token, or `x-api-key`."""
-        value = headers.get(b"authorization", b"")
-        text = value[7:].strip() if value[:7].lower() == b"bearer " else b""
-        text = text or headers.get(b"x-api-key", b"")
-        return self.catalog.key(text, clock.now_us()) if text else None
-
-    def open_slot(self, record: RequestRecord) -> int:
-        """A slot with what is known of the request, or -1."""
-        payload = _encoder.encode(record)
+    def open_slot(self, record: RequestRecord, lease: Lease | None) -> int:
+        """A slot with what is known of the request and what it reserved, or -1."""
+        held = lease.pack() if lease is not None else b""
+        payload = open_request(held, _encoder.encode(record))
         if len(payload) > SLOT_PAYLOAD_BYTES:
             slim = msgspec.structs.replace(record, session="", client="", person="")
-            payload = _encoder.encode(slim)[:SLOT_PAYLOAD_BYTES]
+            payload = open_request(held, _encoder.encode(slim))[:SLOT_PAYLOAD_BYTES]
         return self.region.open_slot(payload)
 
     def ended(self, exchange: Exchange) -> None:
@@ -73,18 +93,31 @@ class Gateway:
         fill the disk.
         """
         self.active.discard(exchange)
+        if exchange.shadow:
+            self.shadows -= 1
         if exchange.slot >= 0 or not self.recorder.full:
-            for attempt in exchange.attempts:
-                self.recorder.append("attempt", attempt)
-            self.recorder.append("request", exchange.record)
+            self._record(exchange.record, exchange.attempts)
         if exchange.slot >= 0:
             self.region.close_slot(exchange.slot)
         self.metrics.count(exchange.record)
+
+    def _record(self, record: RequestRecord, attempts: list[AttemptRecord]) -> None:
+        if len(attempts) == 1 and attempts[0].outcome == "ok":
+            record.connect_us = attempts[0].connect_us
+            record.first_byte_us = attempts[0].first_byte_us
+        else:
+            for attempt in attempts:
+                self.recorder.append("attempt", attempt)
+        self.recorder.append("request", record)
 
     def let_finish(self, attempt: Attempt) -> None:
         """Its exchange is over; give the connection a moment to end the answer."""
         attempt.detach()
         self._finishing[attempt] = clock.monotonic_s() + FINISH_S
+
+    def pump_soon(self, queue: ServiceQueue) -> None:
+        """A slot became free: let others go, but not from within whoever freed it."""
+        asyncio.get_running_loop().call_soon(queue.pump)
 
     # --- between requests ------------------------------------------------------------------
 
@@ -96,26 +129,16 @@ class Gateway:
         """Time limits, the others' load, room in the spool."""
         now_s = clock.monotonic_s()
         for exchange in list(self.active):
-            self._check_limits(exchange, now_s)
+            exchange.check_limits(now_s)
         for attempt, until_s in list(self._finishing.items()):
             if until_s < now_s:
                 attempt.cancel()
                 del self._finishing[attempt]
-        self.catalog.see_others(self.others)
+        self.catalog.endpoints.see_others(self.others)
+        for queue in self.catalog.queues():
+            queue.tick(now_s)
         self.recorder.check()
-
-    def _check_limits(self, exchange: Exchange, now_s: float) -> None:
-        if exchange.attempt is None:
-            return
-        started = exchange.attempt.record.first_byte_us is not None
-        limits = self.settings
-        limit_s = limits.stream_idle_timeout_s if started else limits.first_byte_timeout_s
-        if now_s - exchange.last_activity_s > limit_s:
-            what = "between two pieces" if started else "to the first byte"
-            code = "upstream_stalled" if started else "first_byte_timeout"
-            exchange.time_out(
-                TimedOut(f"the upstream took more than {limit_s:g} s {what}", code=code)
-            )
+        self.ledger.tick(clock.now_us())
 
     async def run(self) -> None:
         """Tick until cancelled; write the shared file's pages to disk once a second."""
@@ -127,7 +150,11 @@ class Gateway:
             turn += 1
             if turn % 5 == 0:
                 with contextlib.suppress(OSError):
-                    await loop.run_in_executor(None, self.shared.sync)
+                    await loop.run_in_executor(None, self._sync)
+
+    def _sync(self) -> None:
+        self.shared.sync()
+        self.ledger.sync()
 
     # --- what it says of itself ------------------------------------------------------------
 
@@ -135,7 +162,7 @@ class Gateway:
         """Prometheus text for all processes of the machine."""
         in_flight = {
             endpoint.id: endpoint.load.in_flight + endpoint.load.others
-            for endpoint in self.catalog.endpoints.values()
+            for endpoint in self.catalog.endpoints.by_id.values()
         }
         age_s = max(0.0, (clock.now_us() - self.catalog.created_at_us) / 1_000_000)
         gauges = {
@@ -169,6 +196,6 @@ def _model(service: Service) -> dict[str, Any]:
         "object": "model",
         "created": service.spec.created_at_us // 1_000_000,
         "owned_by": service.spec.tenant,
-        "model_version": service.revision.model_version,
-        "ready": bool(service.endpoints),
+        "model_version": service.stable.revision.model_version,
+        "ready": bool(service.stable.endpoints),
     }

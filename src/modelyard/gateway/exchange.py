@@ -1,54 +1,63 @@
 """One request from its last byte in to its last byte out, with exactly one ending.
 
 The steps before dispatch are plain functions in `steps`; an error they raise ends the request.
-Then come attempts, at most `max_attempts`, and only while the client has not seen a byte. Three
-ways of answering: `Whole` (unstreamed passes through), `Assembled` (unstreamed from a stream) and
-`Streamed`.
+Then come attempts, only while the client has not seen a byte: at other endpoints of the service,
+after that at the services it falls back to. Three ways of answering: `Whole` (unstreamed passes
+through), `Assembled` (unstreamed from a stream) and `Streamed`.
 """
 
-from typing import TYPE_CHECKING, Protocol
+import asyncio
+from typing import TYPE_CHECKING
 
 from modelyard import errors
-from modelyard.domain.records import AttemptRecord, Outcome, RequestRecord
-from modelyard.domain.snapshot import AccessKey
-from modelyard.gateway import answers
+from modelyard.domain.records import AttemptRecord, Outcome, RequestRecord, copied
+from modelyard.gateway import answers, metering, recovery
 from modelyard.gateway.attempts import Attempt
-from modelyard.gateway.body import Inspected, rewrite
-from modelyard.gateway.catalog import Endpoint, Service
+from modelyard.gateway.body import Inspected, inspect, rewrite
+from modelyard.gateway.caching import Seat
+from modelyard.gateway.catalog import Lane, Service, Variant
 from modelyard.gateway.dialects import openai
-from modelyard.gateway.steps import STEPS, authenticate
+from modelyard.gateway.dialects.upstream_errors import UpstreamError
+from modelyard.gateway.endpoints import Endpoint
+from modelyard.gateway.failures import Failure
+from modelyard.gateway.parties import Client, Waits
+from modelyard.gateway.verdict import NEXT
 from modelyard.lib import clock
 from modelyard.lib.http import RequestHead, ResponseHead
-from modelyard.ports.meta import DEFAULT_TENANT
+from modelyard.ports.ledger import Lease
 
 if TYPE_CHECKING:
     from modelyard.gateway.core import Gateway
 
 CLIENT_CLOSED = 499
 """The status of a record whose client went away (nginx's convention; never sent)."""
-
-
-class Client(Protocol):
-    """The connection to the client, as an exchange sees it."""
-
-    def answer(self, status: int, headers: bytes, body: bytes) -> None:
-        """A whole answer."""
-
-    def start_stream(self, status: int, headers: bytes) -> None:
-        """The head of a streamed answer."""
-
-    def write_stream(self, data: bytes) -> None:
-        """A piece of it."""
-
-    def end_stream(self, data: bytes, *, clean: bool) -> None:
-        """Its last piece. Not clean: the connection closes without the mark of the end."""
-
-    def exchange_over(self) -> None:
-        """Ready for the next request."""
+_MAX_NAME = 64
 
 
 class Exchange:
-    """The state of one request."""
+    """The state of one request. What it has not come to yet stands in the class."""
+
+    lane: Lane | None = None
+    seen: Inspected | None = None
+    service: Service | None = None
+    """The one that answers; another than the lane's after a fallback."""
+    variant: Variant | None = None
+    answering: answers.Answering | None = None
+    attempt: Attempt | None = None
+    waits: Waits | None = None
+    lease: Lease | None = None
+    seat: Seat | None = None
+    caused_by = ""
+    """The request on whose behalf the gateway makes this one."""
+    shadow = False
+    deserted = False
+    """Whether its client has left, and it goes on for others who wait for its answer."""
+    slot = -1
+    committed = False
+    """Whether the client has seen a byte of the answer."""
+    is_over = False
+    _step = 0
+    fallbacks_tried = 0
 
     def __init__(
         self, gateway: "Gateway", client: Client, head: RequestHead, body: bytes, route: str,
@@ -58,107 +67,163 @@ class Exchange:
         self.client: Client | None = client
         self.head = head
         self.body = body
+        self.route = route
         self.started_s = started_s
-        self.record = RequestRecord(
-            request_id=gateway.new_request_id(),
-            tenant=DEFAULT_TENANT,  # until a key says more: its admins run the platform
-            started_at_us=clock.now_us() - int((clock.monotonic_s() - started_s) * 1_000_000),
-            outcome=Outcome.FAILED,
-            status=0,
-            route=route,
-            request_bytes=len(body),
-            process=gateway.process,
-            snapshot_generation=gateway.catalog.generation,
-        )
-        self.key: AccessKey | None = None
-        self.seen: Inspected | None = None
-        self.service: Service | None = None
-        self.answering: answers.Answering | None = None
-        self.attempt: Attempt | None = None
-        self.tried: list[Endpoint] = []
-        self.attempts: list[AttemptRecord] = []
-        self.slot = -1
         self.last_activity_s = started_s
-        self.committed = False
-        """Whether the client has seen a byte of the answer."""
-        self._over = False
+        self.record: RequestRecord = gateway.unknown
+        self.tried: list[Endpoint] = []
+        """Of the service that is to answer."""
+        self.attempts: list[AttemptRecord] = []
 
     # --- before dispatch -------------------------------------------------------------------
 
     def run(self) -> None:
-        """Run the steps, then dispatch."""
-        self.gateway.active.add(self)
+        """Find the lane, run its steps, then dispatch."""
+        gateway = self.gateway
+        gateway.active.add(self)
         try:
-            for step in STEPS:
-                step(self)
+            caller = gateway.catalog.caller(self.head)
+            self.record = caller.record
+            self.seen = seen = inspect(self.body)
+            lane = caller.lanes.get((self.route, seen.model))
+            if lane is None:
+                lane = gateway.catalog.lane(caller, self.route, seen.model)
         except errors.ModelyardError as error:
+            self._begin_record()
+            if self.seen is not None:
+                self.record.service = self.seen.model[:_MAX_NAME]
             self.refuse(error)
             return
-        self._dispatch()
+        self.begin(lane, seen)
+
+    def begin(self, lane: Lane, seen: Inspected) -> None:
+        """It is known who asks what of whom."""
+        self.lane = lane
+        self.seen = seen
+        self.record = lane.record
+        self._begin_record()
+        self.record.stream = bool(seen.stream)
+        self.turn_to(lane.service)
+        self.resume()
 
     def turn_away(self, status: int, error: errors.ModelyardError) -> None:
         """End a request whose body could not be read; a bad key is told so first."""
         self.gateway.active.add(self)
         try:
-            authenticate(self)
+            self.record = self.gateway.catalog.caller(self.head).record
         except errors.ModelyardError as refusal:
+            self._begin_record()
             self.refuse(refusal)
             return
+        self._begin_record()
         self._end_with_error(Outcome.REJECTED, error, source=b"gateway", status=status)
+
+    def _begin_record(self) -> None:
+        """A record of its own, from the one that stands for all requests like this."""
+        record = self.record = copied(self.record)
+        record.request_id = self.gateway.new_request_id()
+        record.started_at_us = clock.now_us() - self.elapsed_us()
+        record.route = self.route
+        record.request_bytes = len(self.body)
+        if self.caused_by:
+            record.caused_by = self.caused_by
+
+    def turn_to(self, service: Service) -> None:
+        """This service answers: the one that was asked, or one that stands in for it."""
+        assert self.lane is not None
+        self.service = service
+        self.tried = []
+        variant = service.variant(self.lane.caller)
+        self.variant = variant
+        record, revision = self.record, variant.revision
+        if record.revision != revision.id:
+            record.revision, record.model = revision.id, revision.model
+            record.model_version = revision.model_version
+            record.model_digest = revision.model_digest
+
+    def resume_soon(self) -> None:
+        """Resume, but not from within whoever calls this."""
+        self.waits = asyncio.get_running_loop().call_soon(self.resume)
+
+    def resume(self) -> None:
+        """Run the steps that are left; dispatch after the last one."""
+        self.waits = None
+        assert self.lane is not None
+        steps = self.lane.steps
+        try:
+            while self._step < len(steps):
+                step = steps[self._step]
+                self._step += 1
+                if step(self) is not NEXT:
+                    return
+        except errors.ModelyardError as error:
+            self.refuse(error)
+            return
+        self.record.admission_us = self.elapsed_us()
+        self.dispatch()
+
+    def again(self, after_s: float) -> None:
+        """Run the present step once more, after a pause."""
+        self._step -= 1
+        self.waits = asyncio.get_running_loop().call_later(after_s, self.resume)
 
     def elapsed_us(self) -> int:
         """Since the first byte of the request."""
         return int((clock.monotonic_s() - self.started_s) * 1_000_000)
 
-    def _dispatch(self) -> None:
-        now_s = clock.monotonic_s()
-        assert self.service is not None
-        assert self.seen is not None
-        endpoint = self.service.pick(now_s, self.tried)
-        if endpoint is None:
-            self.refuse(
-                errors.Unavailable(
-                    f"service {self.record.service!r} has no endpoint that is ready",
-                    hint="`modelyard services` says why; try again in a moment",
-                    code="no_endpoint",
-                )
-            )
-            return
-        if self.record.admission_us is None:
-            self.record.admission_us = self.elapsed_us()
-        self.answering = answers.choose(self, endpoint)
-        self._start(endpoint, now_s)
+    # --- dispatch --------------------------------------------------------------------------
 
-    def _start(self, endpoint: Endpoint, now_s: float) -> None:
-        assert self.answering is not None
-        assert self.seen is not None
+    def dispatch(self) -> None:
+        """Start an attempt."""
+        self.waits = None
+        variant, seen = self.variant, self.seen
+        assert variant is not None
+        assert seen is not None
+        now_s = clock.monotonic_s()
+        endpoint = variant.pick(now_s, self.tried)
+        if endpoint is None:
+            self.fail(Failure(self._no_endpoint()))
+            return
         self.tried.append(endpoint)
-        self.record.attempts += 1
-        self.record.endpoint = endpoint.id
+        self.answering = answering = answers.choose(self, seen, endpoint)
         self.last_activity_s = now_s
+        record = self.record
+        record.attempts += 1
+        record.endpoint = endpoint.id
         trace = AttemptRecord(
-            request_id=self.record.request_id,
-            tenant=self.record.tenant,
-            started_at_us=clock.now_us(),
-            number=self.record.attempts,
+            request_id=record.request_id,
+            tenant=record.tenant,
+            started_at_us=record.started_at_us,
+            number=record.attempts,
             endpoint=endpoint.id,
-            offset_us=self.elapsed_us(),
+            offset_us=int((now_s - self.started_s) * 1_000_000),
         )
         self.attempts.append(trace)
-        self.gateway.catalog.enter(endpoint)
-        self.attempt = Attempt(self, endpoint, trace, self.gateway.settings.connect_timeout_s)
-        body = rewrite(
-            self.body,
-            self.seen,
-            model=endpoint.spec.upstream_model,
-            force_stream=self.answering.streams_upstream,
+        self.gateway.catalog.endpoints.enter(endpoint)
+        assert self.service is not None
+        self.attempt = attempt = Attempt(self, endpoint, trace, now_s)
+        model, stream = self._model_at(endpoint), answering.streams_upstream
+        body = rewrite(self.body, seen, model=model, force_stream=stream)
+        attempt.start(self.route, record.request_id, body, self.service.limits.connect_s)
+
+    def _model_at(self, endpoint: Endpoint) -> str:
+        """What the endpoint calls the model; empty where that is what the client calls it."""
+        assert self.service is not None
+        assert self.seen is not None
+        name = self.service.spec.name
+        return endpoint.spec.upstream_model or (name if name != self.seen.model else "")
+
+    def _no_endpoint(self) -> errors.Unavailable:
+        assert self.service is not None
+        return errors.Unavailable(
+            f"service {self.service.spec.name!r} has no endpoint that is ready",
+            hint="`modelyard services list` says why; try again in a moment",
+            code="no_endpoint",
         )
-        self.attempt.start(self.record.route, self.record.request_id.encode(), body)
 
     # --- attempts.Caller -------------------------------------------------------------------
 
     def attempt_head(self, head: ResponseHead) -> None:
-        self.last_activity_s = clock.monotonic_s()
         assert self.answering is not None
         self.answering.head(head)
 
@@ -172,31 +237,41 @@ class Exchange:
         self.answering.end(last)
 
     def attempt_failed(self, code: str, reason: str) -> None:
-        self.fail(errors.Upstream(reason, code=code))
+        self.fail(Failure(errors.Upstream(reason, code=code)))
+
+    # --- after a failure -------------------------------------------------------------------
+
+    def fail(self, failure: Failure) -> None:
+        """It did not work: try elsewhere while the client has seen nothing, else end."""
+        error = failure.error
+        endpoint = self._close_attempt(error.code, error.message)
+        if endpoint is not None and failure.blamed:
+            endpoint.failed(clock.monotonic_s(), failure.retry_after_s)
+        if self.committed:
+            self._break_off(error)
+            return
+        if self.seat is not None:
+            self.seat.retried()
+        if not recovery.recover(self, failure):
+            self._give_up(failure)
+
+    def _give_up(self, failure: Failure) -> None:
+        if failure.told is not None:
+            told, headers = failure.told
+            self.deliver_error(told, headers)
+        elif isinstance(failure.error, errors.Unavailable):
+            self.refuse(failure.error)
+        else:
+            self._end_with_error(Outcome.FAILED, failure.error, source=b"upstream")
+
+    def _break_off(self, error: errors.ModelyardError) -> None:
+        """After the commit an error can only be told inside the stream, and never as `[DONE]`."""
+        self._end(Outcome.FAILED, error)
+        if self.client is not None:
+            self.client.end_stream(b"data: " + openai.envelope(error) + b"\n\n", clean=False)
+            self._release_client()
 
     # --- endings ---------------------------------------------------------------------------
-
-    def fail(self, error: errors.ModelyardError) -> None:
-        """The attempt did not work: try elsewhere while the client has seen nothing."""
-        endpoint = self._close_attempt(error.code, error.message)
-        if endpoint is not None:
-            endpoint.failed(clock.monotonic_s())
-        if self.may_retry():
-            self._dispatch()
-        elif self.committed and isinstance(self.answering, answers.Streamed):
-            self._end(Outcome.FAILED, error)
-            self._deliver_broken_stream(error)
-        else:
-            self._end_with_error(Outcome.FAILED, error, source=b"upstream")
-
-    def may_retry(self) -> bool:
-        """Whether another endpoint may be tried: the client has seen nothing yet."""
-        return (
-            not self.committed
-            and self.service is not None
-            and self.record.attempts < self.gateway.settings.max_attempts
-            and self.service.pick(clock.monotonic_s(), self.tried) is not None
-        )
 
     def refuse(self, error: errors.ModelyardError) -> None:
         """End before dispatch, with the error as the answer."""
@@ -204,18 +279,51 @@ class Exchange:
         outcome = Outcome.FAILED if failed else Outcome.REJECTED
         self._end_with_error(outcome, error, source=b"gateway")
 
+    def break_down(self) -> None:
+        """End because of a fault of ours."""
+        error = errors.ModelyardError("the gateway could not handle this request", code="internal")
+        self._close_attempt(error.code, error.message)
+        self._end_with_error(Outcome.FAILED, error, source=b"gateway")
+
     def answer(self, status: int, headers: bytes, body: bytes, error_code: str = "") -> None:
         """End with a whole answer of the upstream's."""
         endpoint = self._close_attempt(error_code or "ok")
         if endpoint is not None and status < 500:
             endpoint.succeeded()
-        self.record.status = status
-        self.record.response_bytes = len(body)
-        self.record.error_code = error_code
+        record = self.record
+        record.status = status
+        record.response_bytes = len(body)
+        record.error_code = error_code
+        if self.seat is not None and status < 500 and status not in (408, 429):
+            self.seat.answered(status, body)
         self._end(_outcome_of(status))
         if self.client is not None:
             self.client.answer(status, self.own_headers() + headers, body)
             self._release_client()
+
+    def answer_cached(self, answer: bytes, body: bytes, *, stream: bool) -> None:
+        """End with an answer that was given before; `body` is it in the form that was asked for."""
+        record = self.record
+        record.status = 200
+        record.response_bytes = len(body)
+        self.answering = answers.Cached(answer)
+        self.mark_first_token()
+        self._end(Outcome.CACHED)
+        if self.client is None:
+            return
+        if stream:
+            self.client.start_stream(200, self.own_headers() + answers.EVENTS)
+            self.client.end_stream(body, clean=True)
+        else:
+            self.client.answer(200, self.own_headers() + answers.JSON, body)
+        self._release_client()
+
+    def deliver_error(self, error: UpstreamError, headers: bytes) -> None:
+        """End with an upstream's error as the answer."""
+        self.record.error_message = error.message
+        headers += b"X-Modelyard-Error-Source: upstream\r\n"
+        code = error.code or f"upstream_{error.status}"
+        self.answer(error.status, headers, error.body, error_code=code)
 
     def finish_stream(self, last: bytes) -> None:
         """End a stream that came to its proper end; `last` are its last bytes."""
@@ -226,6 +334,8 @@ class Exchange:
         if attempt is not None:
             self.gateway.let_finish(attempt)
         self.record.response_bytes += len(last)
+        if self.seat is not None:
+            self.seat.answered(200, None)
         self._end(Outcome.COMPLETED)
         if self.client is not None:
             self.client.end_stream(last, clean=True)
@@ -233,17 +343,20 @@ class Exchange:
 
     def cancel(self) -> None:
         """The client went away: stop the upstream, keep the record."""
-        if self._over:
+        if self.is_over:
             return
         self.client = None
+        if self.seat is not None and self.seat.client_left():
+            self.deserted = True
+            return
+        self.end_deserted()
+
+    def end_deserted(self) -> None:
+        """Nobody waits for the answer any more."""
         self._close_attempt("client_closed")
         self.record.status = self.record.status if self.committed else CLIENT_CLOSED
         self.record.error_code = "client_closed"
         self._end(Outcome.CANCELLED)
-
-    def time_out(self, error: errors.TimedOut) -> None:
-        """A time limit ran out."""
-        self.fail(error)
 
     def _end_with_error(
         self, outcome: Outcome, error: errors.ModelyardError, source: bytes, status: int = 0
@@ -257,16 +370,9 @@ class Exchange:
             return
         headers = self.own_headers() + b"Content-Type: application/json\r\n"
         headers += b"X-Modelyard-Error-Source: %b\r\n" % source
-        if status in (429, 503):
-            headers += b"Retry-After: 1\r\n"
+        headers += openai.retry_headers(error, status)
         self.client.answer(status, headers, body)
         self._release_client()
-
-    def _deliver_broken_stream(self, error: errors.ModelyardError) -> None:
-        """After the commit an error can only be told inside the stream, and never as `[DONE]`."""
-        if self.client is not None:
-            self.client.end_stream(b"data: " + openai.envelope(error) + b"\n\n", clean=False)
-            self._release_client()
 
     def _close_attempt(
         self, outcome: str, message: str = "", *, cancel: bool = True
@@ -274,24 +380,32 @@ class Exchange:
         attempt, self.attempt = self.attempt, None
         if attempt is None:
             return None
-        attempt.record.outcome = outcome
-        attempt.record.error_message = message
-        attempt.record.duration_us = attempt.elapsed_us()
+        trace = attempt.record
+        trace.outcome = outcome
+        trace.error_message = message
+        trace.duration_us = attempt.elapsed_us()
         if cancel:
             attempt.cancel()
-        self.gateway.catalog.leave(attempt.endpoint)
+        self.gateway.catalog.endpoints.leave(attempt.endpoint)
+        if self.service is not None and self.service.queue is not None:
+            self.gateway.pump_soon(self.service.queue)
         return attempt.endpoint
 
     def _end(self, outcome: Outcome, error: errors.ModelyardError | None = None) -> None:
         """The one ending: settle, record, count, close the slot. Only then the last bytes go."""
-        assert not self._over
-        self._over = True
+        assert not self.is_over
+        self.is_over = True
+        if self.waits is not None:
+            self.waits.cancel()
         record = self.record
-        record.outcome = outcome
+        record.outcome = Outcome.CANCELLED if self.deserted else outcome
         if error is not None:
             record.error_code, record.error_message = error.code, error.message[:2000]
+        if self.seat is not None:
+            record.cache = self.seat.mark
+            self.seat.failed()
         record.duration_us = self.elapsed_us()
-        answers.settle(self)
+        metering.settle(self)
         self.gateway.ended(self)
 
     def _release_client(self) -> None:
@@ -299,19 +413,32 @@ class Exchange:
         if client is not None:
             client.exchange_over()
 
+    def check_limits(self, now_s: float) -> None:
+        """Called now and then: end what takes too long."""
+        late = recovery.overdue(self, now_s) if not self.is_over else None
+        if late is not None:
+            self.fail(late)
+
     # --- used by the answers ---------------------------------------------------------------
 
     def own_headers(self) -> bytes:
         """The headers of ours that every answer carries."""
-        return b"X-Request-Id: %b\r\nX-Modelyard-Revision: %b\r\n" % (
-            self.record.request_id.encode(),
-            self.record.revision.encode(),
+        record, lane = self.record, self.lane
+        identity = record.request_id.encode()
+        ours = b"X-Request-Id: %b\r\nX-Modelyard-Revision: %b\r\n" % (
+            identity,
+            record.revision.encode(),
         )
+        if self.seat is not None:
+            ours += b"X-Modelyard-Cache: %b\r\n" % self.seat.mark.encode()
+        return ours + metering.headers(lane, self) if lane and lane.counters else ours
 
     def mark_first_token(self) -> None:
-        """The first token is about to be written."""
+        """The first token is here: the endpoint works."""
         if self.record.ttft_us is None:
             self.record.ttft_us = self.elapsed_us()
+            if self.attempt is not None:
+                self.attempt.endpoint.breaker.probing = False
 
 
 def _outcome_of(status: int) -> Outcome:

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from modelyard.domain.access import ROLES
 from modelyard.domain.snapshot import AccessKey
-from modelyard.errors import Forbidden, NotFound, Unauthenticated
+from modelyard.gateway.catalog import no_model, require
+from modelyard.lib.http import RequestHead
 
 if TYPE_CHECKING:
     from modelyard.gateway.core import Gateway
@@ -29,40 +29,11 @@ class OwnPath(NamedTuple):
     answer: Callable[["Gateway", AccessKey | None, str], Said]
 
 
-def key_of(gateway: "Gateway", headers: dict[bytes, bytes]) -> AccessKey:
-    """The access key of a request. Raises Unauthenticated; never says whether a key exists."""
-    key = gateway.authenticate(headers)
-    if key is None:
-        raise Unauthenticated(
-            "incorrect API key provided",
-            hint="send `Authorization: Bearer my_…`; `modelyard keys create` makes one",
-            code="invalid_api_key",
-        )
-    return key
-
-
-def require(key: AccessKey, permission: str) -> None:
-    """Raises Forbidden when the role of the key lacks the permission."""
-    if permission not in ROLES.get(key.role, ()):
-        raise Forbidden(
-            f"key {key.id} may not call models (role {key.role!r})", code="permission_denied"
-        )
-
-
-def no_model(name: str) -> NotFound:
-    """The error for a name that is unknown, or not for this key."""
-    return NotFound(
-        f"the model {name[:100]!r} does not exist or this key may not call it",
-        hint="GET /v1/models lists what it may",
-        code="model_not_found",
-    )
-
-
-def answer(gateway: "Gateway", headers: dict[bytes, bytes], one: OwnPath, rest: str) -> Said:
+def answer(gateway: "Gateway", head: RequestHead, one: OwnPath, rest: str) -> Said:
     """What an own path says to this caller. Raises Unauthenticated, Forbidden, NotFound."""
     key = None
     if one.permission != "public":
-        key = key_of(gateway, headers)
+        key = gateway.catalog.caller(head).key
         require(key, one.permission)
     return one.answer(gateway, key, rest)
 

@@ -9,6 +9,7 @@ A segment is a file of frames (`lib/frames`), each with the JSON `[kind, row]`.
 
 import mmap
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,16 @@ class Recorder:
             self.current = None
 
 
-def close_lost_slots(shared: Path, spool: Path, process: int) -> int:
-    """Turn the slots that a dead gateway process left open into `gateway_lost` records.
+def open_request(held: bytes, record: bytes) -> bytes:
+    """What a slot holds of an open request: what it reserved (see `Lease.pack`), and its record."""
+    return b"%c%b%b" % (len(held), held, record)
+
+
+def close_lost_slots(
+    shared: Path, spool: Path, process: int, settle: Callable[[bytes], None]
+) -> int:
+    """Turn the slots that a dead gateway process left open into `gateway_lost` records, and settle
+    what they had reserved.
 
     Called by the supervisor before it starts a process in that place; the number of records.
     """
@@ -133,7 +142,10 @@ def close_lost_slots(shared: Path, spool: Path, process: int) -> int:
     file = SharedFile(shared, process + 1)
     try:
         region = file.region(process)
-        lost = [record for _, payload in region.open_slots() if (record := _lost(payload))]
+        payloads = [payload for _, payload in region.open_slots()]
+        for payload in payloads:
+            settle(payload[1 : 1 + payload[0]])
+        lost = [record for payload in payloads if (record := _lost(payload[1 + payload[0] :]))]
         if lost:
             _write_lost(spool / str(process), lost)
         region.clear_slots()

@@ -5,6 +5,7 @@ Anything malformed gets a typed 4xx and a closed connection.
 """
 
 import asyncio
+import logging
 from typing import cast
 
 from modelyard import errors
@@ -20,8 +21,9 @@ from modelyard.lib.http import (
     ChunkedReader,
     RequestHead,
     chunk,
-    parse_request,
 )
+
+log = logging.getLogger(__name__)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _GATEWAY_ERROR = b"X-Modelyard-Error-Source: gateway\r\n"
@@ -39,6 +41,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._head: RequestHead | None = None
+        self._length = 0
         self._chunks: ChunkedReader | None = None
         self._pieces: list[bytes] = []
         self._size = 0
@@ -75,14 +78,15 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._linger_until_s:
             return
-        if self._buffer:
-            self._buffer += data
-        else:
-            self._buffer = data
+        self._buffer = self._buffer + data if self._buffer else data
         if self._exchange is not None:
             self._bound_pipelined()
             return
-        self._advance()
+        try:
+            self._advance()
+        except Exception:  # a fault of ours ends this connection with an answer, and no other
+            log.exception("a request could not be handled")
+            self._break_down()
 
     def pause_writing(self) -> None:
         if self._exchange is not None and self._exchange.attempt is not None:
@@ -109,7 +113,7 @@ class ClientConnection(asyncio.Protocol):
         head = self._head
         if head is None or head.method != b"POST":
             return None
-        return openai.ROUTES.get(head.target.partition(b"?")[0])
+        return openai.ROUTES.get(head.path)
 
     def _read_head(self) -> bool:
         if not self._started_s:
@@ -120,21 +124,26 @@ class ClientConnection(asyncio.Protocol):
             raise errors.TooLarge(f"the request head is over {limit} bytes")
         if end < 0:
             return False
-        head = parse_request(self._buffer[:end])
+        head, length = self._gateway.heads.parse(self._buffer[:end])
         self._buffer = self._buffer[end + 4 :]
         self._head = head
+        self._length = length
         self._keep_alive = head.keep_alive and not self._gateway.draining
-        if head.length == NO_BODY:
+        if length == NO_BODY:
             self._route(b"")
             return True
+        if length == len(self._buffer):
+            body, self._buffer = self._buffer, b""
+            self._route(body)
+            return True
         body_limit = self._gateway.settings.max_body_bytes
-        if head.length > body_limit:
+        if length > body_limit:
             raise errors.TooLarge(
-                f"the body has {head.length} bytes; the limit is {body_limit}",
+                f"the body has {length} bytes; the limit is {body_limit}",
                 hint="send less, or raise gateway.max_body_bytes",
                 code="body_too_large",
             )
-        if head.length == CHUNKED:
+        if length == CHUNKED:
             self._chunks = ChunkedReader()
         if head.expects_continue and not self._buffer:
             self._write(_CONTINUE)
@@ -144,7 +153,7 @@ class ClientConnection(asyncio.Protocol):
         assert self._head is not None
         if self._chunks is not None:
             return self._read_chunks(self._chunks)
-        missing = self._head.length - self._size
+        missing = self._length - self._size
         if len(self._buffer) < missing:
             self._pieces.append(self._buffer)
             self._size += len(self._buffer)
@@ -179,8 +188,8 @@ class ClientConnection(asyncio.Protocol):
         head = self._head
         assert head is not None
         self._pieces, self._size, self._chunks = [], 0, None
-        path = head.target.partition(b"?")[0]
-        route = self._model_route()
+        path = head.path
+        route = openai.ROUTES.get(path) if head.method == b"POST" else None
         if route is not None:
             self._exchange = Exchange(self._gateway, self, head, body, route, self._started_s)
             self._exchange.run()
@@ -199,7 +208,7 @@ class ClientConnection(asyncio.Protocol):
             return
         one, rest = found
         try:
-            said = own.answer(self._gateway, head.headers, one, rest)
+            said = own.answer(self._gateway, head, one, rest)
         except errors.ModelyardError as error:
             self._error(openai.status_of(error), error)
             return
@@ -293,6 +302,13 @@ class ClientConnection(asyncio.Protocol):
         assert self._head is not None
         self._exchange = Exchange(self._gateway, self, self._head, b"", route, self._started_s)
         self._exchange.turn_away(status, error)
+
+    def _break_down(self) -> None:
+        self._keep_alive = False
+        if self._exchange is not None and not self._exchange.is_over:
+            self._exchange.break_down()
+        elif self._transport is not None:
+            self._transport.close()
 
     def _next(self) -> None:
         """Ready for another request, or closed."""

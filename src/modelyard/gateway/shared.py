@@ -11,12 +11,14 @@ import hashlib
 import mmap
 import os
 import struct
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from modelyard.errors import Unavailable
 
-MAGIC = b"MYSHARE2"
+MAGIC = b"MYSHARE3"
 PAGE = 4096
 
 SLOTS = 4096
@@ -25,8 +27,11 @@ _SLOT_HEAD = struct.Struct("<H")  # length of the open record, 0 when the slot i
 SLOT_PAYLOAD_BYTES = SLOT_BYTES - _SLOT_HEAD.size
 
 LOAD_ROWS = 512
-_LOAD = struct.Struct("<16sQ")  # digest of the endpoint id, requests in flight
+_LOAD = struct.Struct("<16sQQQQ")  # digest of the endpoint id, then LOAD_CELLS numbers
 LOAD_BYTES = _LOAD.size
+LOAD_CELLS = 4
+"""Of an endpoint, as one process sees it: requests in flight, prompt tokens that wait to be
+computed, when its breaker lets requests through again (monotonic microseconds), one to spare."""
 
 METRIC_ROWS = 256
 METRIC_LABEL_BYTES = 256
@@ -41,6 +46,14 @@ REGION_BYTES = -(-(_METRICS_AT + METRIC_ROWS * METRIC_BYTES) // PAGE) * PAGE
 def endpoint_hash(endpoint_id: str) -> bytes:
     """16 bytes that stand for an endpoint in the load rows."""
     return hashlib.blake2b(endpoint_id.encode(), digest_size=16).digest()
+
+
+class PublishedLoad(NamedTuple):
+    """What one gateway process says of an endpoint; see LOAD_CELLS."""
+
+    in_flight: int = 0
+    waiting_tokens: int = 0
+    open_until_us: int = 0
 
 
 class SharedFile:
@@ -148,29 +161,33 @@ class Region:
 
     # --- endpoint load -------------------------------------------------------------------
 
-    def load_row(self, key: bytes) -> int:
-        """The row of an endpoint, claimed on first use; -1 when none is left."""
+    def load_row(self, key: bytes) -> "memoryview | array[int]":
+        """The LOAD_CELLS numbers of an endpoint, all 0, writable in place; claimed on first use.
+        When no row is left, they are this process's own."""
         row = self._load_rows.get(key, -1)
-        if row < 0 and len(self._load_rows) < LOAD_ROWS:
+        if row < 0:
             taken = set(self._load_rows.values())
-            row = next(number for number in range(LOAD_ROWS) if number not in taken)
+            row = next((number for number in range(LOAD_ROWS) if number not in taken), -1)
+            if row < 0:
+                return array("Q", bytes(8 * LOAD_CELLS))
             self._load_rows[key] = row
-            _LOAD.pack_into(self._loads, row * LOAD_BYTES, key, 0)
-        return row
+            _LOAD.pack_into(self._loads, row * LOAD_BYTES, key, 0, 0, 0, 0)
+        at = row * LOAD_BYTES + 16
+        return self._loads[at : at + 8 * LOAD_CELLS].cast("Q")
 
     def release_row(self, key: bytes) -> None:
         """Give the row of an endpoint back that no longer exists."""
         row = self._load_rows.pop(key, -1)
         if row >= 0:
-            _LOAD.pack_into(self._loads, row * LOAD_BYTES, bytes(16), 0)
+            _LOAD.pack_into(self._loads, row * LOAD_BYTES, bytes(16), 0, 0, 0, 0)
 
-    def set_load(self, row: int, in_flight: int) -> None:
-        """Publish the requests in flight of an endpoint."""
-        struct.pack_into("<Q", self._loads, row * LOAD_BYTES + 16, in_flight)
-
-    def loads(self) -> dict[bytes, int]:
-        """Requests in flight by endpoint, as this process published them."""
-        return {key: count for key, count in _LOAD.iter_unpack(self._loads) if count}
+    def loads(self) -> dict[bytes, "PublishedLoad"]:
+        """Of each endpoint what this process published, where there is anything."""
+        return {
+            key: PublishedLoad(*numbers[:3])
+            for key, *numbers in _LOAD.iter_unpack(self._loads)
+            if any(numbers)
+        }
 
     # --- metric rows ---------------------------------------------------------------------
 

@@ -1,61 +1,61 @@
-"""The steps of a request before dispatch, each a plain function that may raise to end it."""
+"""The steps of a request before dispatch. Each is a plain function that says how to go on, or
+raises to end the request. Which ones a service's requests take is settled when a snapshot comes."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from modelyard.domain import snapshot as snapshots
 from modelyard.errors import Unavailable
-from modelyard.gateway import own
-from modelyard.gateway.body import inspect
-from modelyard.gateway.dialects.openai import PERMISSION
+from modelyard.gateway import caching, detached, metering
+from modelyard.gateway.verdict import NEXT, Verdict
 
 if TYPE_CHECKING:
     from modelyard.gateway.exchange import Exchange
 
-_MAX_LABEL = 64
+
+Step = Callable[["Exchange"], Verdict]
 
 
-def authenticate(exchange: "Exchange") -> None:
-    """Find the access key."""
-    record = exchange.record
-    key = own.key_of(exchange.gateway, exchange.head.headers)
-    exchange.key = key
-    record.tenant, record.key_id = key.tenant, key.id
-    record.team, record.person = key.team, key.person
-    headers = exchange.head.headers
-    record.session = _label(headers.get(b"x-modelyard-session", b""))
-    record.client = key.client or _label(
-        headers.get(b"x-modelyard-client") or headers.get(b"user-agent", b"").split(b" ")[0]
+def steps_of(service: snapshots.Service, *, limited: bool) -> tuple[Step, ...]:
+    """The steps that requests to this service take, in order."""
+    cached = service.cache.ttl_s > 0 or service.cache.semantic is not None
+    taken: tuple[tuple[Step, bool], ...] = (
+        (reserve, limited),
+        (open_slot, True),
+        (caching.look_up, cached),
+        (wait_for_turn, service.queue.per_slot > 0),
+        (copy_to_shadow, service.shadow is not None),
     )
+    return tuple(step for step, wanted in taken if wanted)
 
 
-def authorise(exchange: "Exchange") -> None:
-    """Its role must hold the permission of the route path."""
-    assert exchange.key is not None
-    own.require(exchange.key, PERMISSION)
+def wait_for_turn(exchange: "Exchange") -> Verdict:
+    """Where a service has a queue, wait for a free slot."""
+    assert exchange.service is not None
+    queue = exchange.service.queue
+    if queue is None or queue.admits():
+        return NEXT
+    queue.join(exchange)
+    return Verdict.WAIT
 
 
-def read_body(exchange: "Exchange") -> None:
-    """Read what is decided on."""
-    exchange.seen = inspect(exchange.body)
-    exchange.record.service = exchange.seen.model[:_MAX_LABEL]
-    exchange.record.stream = bool(exchange.seen.stream)
+def copy_to_shadow(exchange: "Exchange") -> Verdict:
+    """Send a copy to the shadow service; nothing waits for it."""
+    detached.copy_to_shadow(exchange)
+    return NEXT
 
 
-def resolve(exchange: "Exchange") -> None:
-    """Service → revision."""
-    assert exchange.key is not None
-    assert exchange.seen is not None
-    name = exchange.seen.model
-    service = exchange.gateway.catalog.service(exchange.key, name)
-    if service is None:
-        raise own.no_model(name)
-    exchange.service = service
-    record, revision = exchange.record, service.revision
-    record.revision, record.model = revision.id, revision.model
-    record.model_version, record.model_digest = revision.model_version, revision.model_digest
+def reserve(exchange: "Exchange") -> Verdict:
+    """Take what the request may use from all its counters at once."""
+    again_s = metering.reserve(exchange)
+    if again_s:
+        exchange.again(again_s)
+        return Verdict.WAIT
+    return NEXT
 
 
-def admit(exchange: "Exchange") -> None:
-    """Open the request's slot: from here on it is recorded even if this process dies."""
+def open_slot(exchange: "Exchange") -> Verdict:
+    """From here on the request is recorded even if this process dies."""
     gateway = exchange.gateway
     if gateway.recorder.full:
         raise Unavailable(
@@ -63,13 +63,11 @@ def admit(exchange: "Exchange") -> None:
             hint="start the control plane or free disk space",
             code="records_spool_full",
         )
-    exchange.slot = gateway.open_slot(exchange.record)
+    exchange.slot = gateway.open_slot(exchange.record, exchange.lease)
     if exchange.slot < 0:
         raise Unavailable("too many requests are open in this gateway process", code="overloaded")
+    return NEXT
 
 
-STEPS = (authenticate, authorise, read_body, resolve, admit)
-
-
-def _label(raw: bytes) -> str:
-    return raw[:_MAX_LABEL].decode("latin-1")
+INNER_STEPS: tuple[Step, ...] = (open_slot,)
+"""Of requests that the gateway makes itself."""

@@ -69,7 +69,7 @@ def says_something(data: bytes) -> bool:
     reasoning, a tool call, an end. Until then nothing is lost by trying another endpoint."""
     try:
         parts = _parts.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return any(
         part.text
@@ -97,7 +97,7 @@ class Tally:
         """Read one JSON value; None when it is not one."""
         try:
             glimpse = _decoder.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         if glimpse.usage is not None:
             self.usage = glimpse.usage

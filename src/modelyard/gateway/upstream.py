@@ -5,6 +5,7 @@ the head, the body's pieces and the end; it decides nothing.
 """
 
 import asyncio
+import logging
 import ssl
 from typing import NamedTuple, Protocol, cast
 
@@ -14,9 +15,12 @@ from modelyard.lib.http import (
     NO_BODY,
     UNTIL_CLOSE,
     ChunkedReader,
+    FieldCache,
     ResponseHead,
     parse_response,
 )
+
+log = logging.getLogger(__name__)
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_IDLE = 256
@@ -137,6 +141,9 @@ class Connection(asyncio.Protocol):
                 self._receive_body(data)
         except Invalid as error:
             self._fail(error.message)
+        except Exception:  # a fault of ours must end this request, not leave it hanging
+            log.exception("an answer of %s could not be handled", self._pool.address.host)
+            self._fail("the gateway could not handle the upstream's answer")
 
     # --- framing ---------------------------------------------------------------------------
 
@@ -149,7 +156,7 @@ class Connection(asyncio.Protocol):
             self._buffer = buffer
             return
         self._buffer = b""
-        head = parse_response(buffer[:end])
+        head = parse_response(buffer[:end], self._pool.fields)
         rest = buffer[end + 4 :]
         if head.status < 200:  # 100 Continue and friends announce the real one
             if rest:
@@ -213,17 +220,19 @@ class Pool:
 
     def __init__(self, address: Address) -> None:
         self.address = address
+        self.fields = FieldCache()
         self.heads: dict[str, bytes] = {}
         self.idle: list[Connection] = []
         self.opened: set[Connection] = set()
         self._retired = False
 
-    def request(self, route: str, request_id: bytes, body: bytes) -> bytes:
+    def request(self, route: str, request_id: str, body: bytes) -> bytes:
         """A whole request: one POST of `body`."""
         head = self.heads.get(route)
         if head is None:
             head = self.heads[route] = self.address.request_head(route)
-        return b"%b%d\r\nX-Request-Id: %b\r\n\r\n%b" % (head, len(body), request_id, body)
+        identity = request_id.encode()
+        return b"%b%d\r\nX-Request-Id: %b\r\n\r\n%b" % (head, len(body), identity, body)
 
     def take(self) -> Connection | None:
         """An idle connection, the last used first, or None."""

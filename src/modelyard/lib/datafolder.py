@@ -23,6 +23,7 @@ class DataFolder:
         self.spool = self.root / "spool"
         self.snapshot = self.root / "snapshot.json"
         self.shared = self.root / "shared.bin"
+        self.ledger = self.root / "ledger.bin"
         self.run = self.root / "run.json"
         self.admin_key = self.root / "admin.key"
         self._secrets = self.root / "secrets"

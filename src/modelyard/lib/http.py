@@ -6,7 +6,7 @@ length; nothing here touches a socket.
 """
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from modelyard.errors import Invalid, TooLarge
 
@@ -15,6 +15,7 @@ _TARGET = re.compile(rb"[\x21-\x7e]+")
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _HEX = re.compile(rb"[0-9A-Fa-f]{1,12}")
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})(?=\r\n|$)", re.IGNORECASE)
 
 NO_BODY = 0
 CHUNKED = -1
@@ -25,17 +26,44 @@ MAX_CHUNK_LINE_BYTES = 256
 MAX_TRAILER_BYTES = 8192
 
 
-class RequestHead(NamedTuple):
-    """`length` is the body's length in bytes, or CHUNKED. Header names are lower case."""
+class RequestHead:
+    """A request's head. `length` is the body's length in bytes, or CHUNKED; a head from a HeadCache
+    stands for many requests, whose lengths come beside it. Header names are lower case."""
 
-    method: bytes
-    target: bytes
-    headers: dict[bytes, bytes]
-    length: int
-    keep_alive: bool
-    expects_continue: bool
-    modern: bool
-    """HTTP/1.1; a 1.0 client knows no chunks."""
+    __slots__ = (
+        "expects_continue",
+        "headers",
+        "keep_alive",
+        "length",
+        "memo",
+        "method",
+        "modern",
+        "path",
+        "target",
+    )
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        headers: dict[bytes, bytes],
+        length: int,
+        *,
+        keep_alive: bool,
+        expects_continue: bool,
+        modern: bool,
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.path = target.partition(b"?")[0]
+        self.headers = headers
+        self.length = length
+        self.keep_alive = keep_alive
+        self.expects_continue = expects_continue
+        self.modern = modern
+        """HTTP/1.1; a 1.0 client knows no chunks."""
+        self.memo: Any = None
+        """What a server found out about this head once, for the next request with it."""
 
 
 class ResponseHead(NamedTuple):
@@ -74,8 +102,53 @@ def parse_request(head: bytes) -> RequestHead:
     expects = headers.get(b"expect", b"").lower()
     if expects not in (b"", b"100-continue"):
         raise Invalid("only `Expect: 100-continue` is understood")
-    length = _request_length(headers, modern)
-    return RequestHead(method, target, headers, length, keep_alive, bool(expects), modern)
+    return RequestHead(
+        method,
+        target,
+        headers,
+        _request_length(headers, modern),
+        keep_alive=keep_alive,
+        expects_continue=bool(expects),
+        modern=modern,
+    )
+
+
+class HeadCache:
+    """Heads that were parsed before. A client sends the same one again and again but for the length
+    of the body, so a head is looked up by its bytes without that number."""
+
+    __slots__ = ("_sized", "_whole")
+    MAX_HEADS = 2048
+    MAX_HEAD_BYTES = 2048
+    """Larger heads are parsed each time; this bounds what is kept, to 4 MiB."""
+
+    def __init__(self) -> None:
+        self._sized: dict[bytes, RequestHead] = {}
+        self._whole: dict[bytes, RequestHead] = {}
+        """Kept apart: a head with an empty Content-Length must not be taken for a sized one."""
+
+    def parse(self, data: bytes) -> tuple[RequestHead, int]:
+        """The head without its closing empty line, and the body's length. Raises like
+        `parse_request`."""
+        match = _LENGTH.search(data)
+        if match is None:
+            head = self._whole.get(data) or self._keep(self._whole, data, data)
+            return head, head.length
+        start, end = match.span(1)
+        key = data[:start] + data[end:]
+        head = self._sized.get(key) or self._keep(self._sized, key, data)
+        return head, int(data[start:end])
+
+    def __len__(self) -> int:
+        return len(self._sized) + len(self._whole)
+
+    def _keep(self, heads: dict[bytes, RequestHead], key: bytes, data: bytes) -> RequestHead:
+        head = parse_request(data)
+        if len(key) <= self.MAX_HEAD_BYTES:
+            if len(heads) >= self.MAX_HEADS:
+                heads.clear()
+            heads[key] = head
+        return head
 
 
 def _request_headers(block: bytes) -> dict[bytes, bytes]:
@@ -120,13 +193,40 @@ def _request_length(headers: dict[bytes, bytes], modern: bool) -> int:
     return int(length)
 
 
-def parse_response(head: bytes) -> ResponseHead:
-    """Parse the head of an answer. Raises Invalid on anything malformed."""
-    line, _, rest = head.partition(b"\r\n")
+class FieldCache:
+    """Header fields that were parsed before: engines send the same ones with every answer."""
+
+    __slots__ = ("_fields",)
+    MAX_FIELDS = 1024
+    MAX_FIELD_BYTES = 256
+
+    def __init__(self) -> None:
+        self._fields: dict[bytes, tuple[bytes, bytes]] = {}
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def parse(self, line: bytes) -> tuple[bytes, bytes]:
+        """Lower-case name and value. Raises Invalid."""
+        field = self._fields.get(line)
+        if field is None:
+            field = _header(line)
+            if len(line) <= self.MAX_FIELD_BYTES:
+                if len(self._fields) >= self.MAX_FIELDS:
+                    self._fields.clear()
+                self._fields[line] = field
+        return field
+
+
+def parse_response(head: bytes, fields: FieldCache | None = None) -> ResponseHead:
+    """Parse the head of an answer, of which `fields` may know parts. Raises Invalid on anything
+    malformed."""
+    line, *lines = head.split(b"\r\n")
     if not line.startswith((b"HTTP/1.1 ", b"HTTP/1.0 ")) or not line[9:12].isdigit():
         raise Invalid("the upstream does not speak HTTP/1.1")
     status = int(line[9:12])
-    headers = [_header(field) for field in rest.split(b"\r\n") if field]
+    parse = fields.parse if fields is not None else _header
+    headers = [parse(field) for field in lines if field]
     keep_alive = line.startswith(b"HTTP/1.1")
     lengths: set[bytes] = set()
     length = NO_BODY if status in (204, 304) or status < 200 else UNTIL_CLOSE

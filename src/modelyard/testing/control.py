@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from modelyard.app import App
 from modelyard.control.access import Access
 from modelyard.control.insight import Insight
+from modelyard.control.limits import Limits
 from modelyard.control.registry import Registry
 from modelyard.control.services import Services
 from modelyard.control.snapshots import Snapshots
@@ -64,6 +65,7 @@ def memory_app(folder: Path, settings: Settings | None = None) -> App:
         records=records,
         access=Access(meta, data.pepper()),
         insight=Insight(records),
+        limits=Limits(meta),
         registry=Registry(meta, blobs),
         services=Services(meta),
         snapshots=Snapshots(meta),

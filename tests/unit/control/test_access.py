@@ -6,7 +6,7 @@ import pytest
 
 from modelyard.control.access import KIND, Access
 from modelyard.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
-from modelyard.ports.meta import DEFAULT_TENANT, Key, newest
+from modelyard.ports.meta import DEFAULT_TENANT, Change, Key, newest
 from modelyard.testing.stores import MemoryMetaStore
 
 NOW_US = 1_000_000
@@ -109,9 +109,52 @@ def test_keys_of_another_tenant(access: Access) -> None:
         {"person": "a\nb"},
         {"services": ("No Name",)},
         {"expires_at_us": 10**30},
+        {"priority": "urgent"},
+        {"limits": {"requests_per_minute": 0}},
+        {"limits": {"rpm": 5}},
+        {"limits": {"budget": {"usd": -1}}},
     ],
 )
 def test_what_is_no_key(access: Access, meta: MemoryMetaStore, fields: dict[str, object]) -> None:
     with pytest.raises(Invalid):
         make(access, **fields)
     assert newest(meta) == 0
+
+
+def test_what_a_key_may_use_changes_piece_by_piece(access: Access, meta: MemoryMetaStore) -> None:
+    body, _ = make(access, limits={"requests_per_minute": 100}, priority="interactive")
+    key_id = str(body["id"])
+    assert body["limits"] == {"requests_per_minute": 100}
+
+    def change(priority: str = "", **limits: object) -> dict[str, object]:
+        return access.limit(DEFAULT_TENANT, key_id, limits=limits, priority=priority, actor="ada")
+
+    changed = change(budget={"usd": 5}, concurrency=2)
+    assert changed["limits"] == {
+        "requests_per_minute": 100, "budget": {"usd": 5.0}, "concurrency": 2,
+    }  # fmt: skip
+    assert changed["priority"] == "interactive"
+    assert meta.watch(0, 0.0)[-1].reason == f"limit key {key_id}"
+    generation = newest(meta)
+    change(concurrency=2)
+    assert newest(meta) == generation, "what is so already is no change"
+    changed = change(priority="background", budget=None, requests_per_minute=None)
+    assert (changed["limits"], changed["priority"]) == ({"concurrency": 2}, "background")
+    with pytest.raises(Invalid, match=r"limits\.concurrency"):
+        change(concurrency=0)
+    with pytest.raises(NotFound):
+        access.limit(DEFAULT_TENANT, "nobody", limits={}, actor="ada")
+
+
+def test_a_key_from_before_there_were_limits(access: Access, meta: MemoryMetaStore) -> None:
+    body, text = make(access)
+    key = Key(DEFAULT_TENANT, KIND, str(body["id"]))
+    stored = meta.get(key)
+    assert stored is not None
+    old = {name: stored.body[name] for name in stored.body if name not in ("limits", "priority")}
+    meta.commit([Change(key, old, stored.generation)], "ada", "as it was")
+    assert access.authenticate(text, NOW_US).key_id == body["id"]
+    (shown,) = access.keys(DEFAULT_TENANT)
+    assert (shown["limits"], shown["priority"]) == ({}, "normal")
+    access.limit(DEFAULT_TENANT, key.name, limits={"concurrency": 1}, actor="ada")
+    assert access.keys(DEFAULT_TENANT)[0]["limits"] == {"concurrency": 1}

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from modelyard.domain.snapshot import AccessKey, Endpoint, Revision, Service, Snapshot
+from modelyard.domain.snapshot import AccessKey, Endpoint, Limit, Price, Revision, Service, Snapshot
 from modelyard.gateway.core import Gateway
+from modelyard.gateway.ledger import SharedLedger
 from modelyard.gateway.server import ClientConnection, Server
 from modelyard.gateway.shared import SharedFile
 from modelyard.lib import clock, frames
@@ -25,8 +26,9 @@ class Rig:
 
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.shared = SharedFile(folder / "shared.bin", 1)
+        self.ledger = SharedLedger(folder / "ledger.bin", now_us=clock.now_us())
         self.gateway = Gateway(
-            GatewaySettings(**settings), self.shared, folder / "spool", 0, PEPPER
+            GatewaySettings(**settings), self.shared, self.ledger, folder / "spool", 0, PEPPER
         )
         self.server = Server(self.gateway)
         self.port = 0
@@ -36,18 +38,20 @@ class Rig:
 
     def serve(self, **services: list[Endpoint]) -> None:
         """Serve these endpoints under these names from now on."""
+        self.offer(*(service(name, *endpoints) for name, endpoints in services.items()))
+
+    def offer(self, *services: Service, limits: tuple[Limit, ...] = (), **key: Any) -> None:
+        """Serve these services from now on, to one key with these properties."""
         digest = hmac.new(PEPPER, KEY, hashlib.sha256).hexdigest()
         self.gateway.swap(
             Snapshot(
                 epoch="e",
                 generation=self.gateway.catalog.generation + 1,
                 created_at_us=clock.now_us(),
-                services=tuple(
-                    Service(tenant="default", name=name, created_at_us=0,
-                            revision=Revision(id=f"{name}-1", endpoints=tuple(endpoints)))
-                    for name, endpoints in services.items()
-                ),
-                keys=(AccessKey(id="abc", digest=digest, tenant="default", role="caller"),),
+                services=services,
+                limits=limits,
+                keys=(AccessKey(**{"id": "abc", "digest": digest, "tenant": "default",
+                                   "role": "caller", **key}),),
             )
         )  # fmt: skip
 
@@ -57,6 +61,10 @@ class Rig:
         assert current is not None
         payloads, _ = frames.whole(current.read(0, current.written))
         return [row for found, row in map(json.loads, payloads) if found == kind]
+
+    def in_flight(self) -> int:
+        """Requests at endpoints, as other processes see them."""
+        return sum(load.in_flight for load in self.gateway.region.loads().values())
 
     async def connect(self) -> "Wire":
         """A connection of a client, and the server's side of it."""
@@ -128,6 +136,7 @@ async def rig(folder: Path, **settings: Any) -> AsyncIterator[Rig]:
         await until(lambda: not one.server.connections)
         one.gateway.recorder.close()
         one.shared.close()
+        one.ledger.close()
     assert one.accidents == []
 
 
@@ -170,6 +179,12 @@ async def _serve(
 def endpoint(url: str, name: str = "one", **options: Any) -> Endpoint:
     """An endpoint of a service."""
     return Endpoint(id=name, url=url, **{"slots": 64, **options})
+
+
+def service(name: str, *endpoints: Endpoint, price: Price | None = None, **spec: Any) -> Service:
+    """A service with one revision."""
+    revision = Revision(id=f"{name}-1", endpoints=endpoints, price=price)
+    return Service(tenant="default", name=name, revision=revision, **spec)
 
 
 def question(model: str = "echo", **more: Any) -> bytes:

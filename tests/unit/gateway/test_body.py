@@ -52,8 +52,8 @@ def test_nothing_changes_where_nothing_must() -> None:
 
 
 def test_only_the_value_of_the_model_changes() -> None:
-    body = b'{"n": 1e0, "model" :  "support", "big":12345678901234567890}'
-    expected = b'{"n": 1e0, "model" :  "llama \\"x\\"", "big":12345678901234567890}'
+    body = b'{"x": 1e0, "model" :  "support", "big":12345678901234567890}'
+    expected = b'{"x": 1e0, "model" :  "llama \\"x\\"", "big":12345678901234567890}'
     assert rewritten(body, model='llama "x"') == expected
 
 

@@ -7,12 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.domain.snapshot import AccessKey, Endpoint, Revision, Service, Snapshot
-from modelyard.gateway.catalog import Catalog, address_of
-from modelyard.gateway.shared import Region, SharedFile, endpoint_hash
+from modelyard.domain.records import RequestRecord
+from modelyard.domain.snapshot import AccessKey, Canary, Endpoint, Revision, Service, Snapshot
+from modelyard.errors import Forbidden, NotFound, Unauthenticated
+from modelyard.gateway.catalog import Caller, Catalog, Variant
+from modelyard.gateway.endpoints import PROBE_S, address_of
+from modelyard.gateway.shared import (
+    LOAD_CELLS,
+    LOAD_ROWS,
+    PublishedLoad,
+    Region,
+    SharedFile,
+    endpoint_hash,
+)
+from modelyard.lib.http import RequestHead, parse_request
+from modelyard.settings import GatewaySettings
 
 PEPPER = b"pepper"
 TEXT = b"my_abc_secret"
+ROUTE = "/v1/chat/completions"
+UNKNOWN = RequestRecord(
+    request_id="", tenant="default", started_at_us=0, outcome="failed", status=0, route=""
+)
 
 
 @pytest.fixture
@@ -27,9 +43,13 @@ def region(shared: SharedFile) -> Region:
     return shared.region(0)
 
 
+def made(region: Region) -> Catalog:
+    return Catalog(PEPPER, region, GatewaySettings(), UNKNOWN)
+
+
 @pytest.fixture
 def catalog(region: Region) -> Catalog:
-    return Catalog(PEPPER, region)
+    return made(region)
 
 
 def snapshot(*endpoints: Endpoint, generation: int = 1, **key: object) -> Snapshot:
@@ -47,89 +67,133 @@ def endpoint(name: str, port: int = 9, slots: int = 4) -> Endpoint:
     return Endpoint(id=name, url=f"http://127.0.0.1:{port}/v1", slots=slots)
 
 
-def key(catalog: Catalog) -> AccessKey:
-    found = catalog.key(TEXT, now_us=0)
-    assert found is not None
-    return found
+def head(*fields: bytes, key: bytes = TEXT) -> RequestHead:
+    lines = (b"POST / HTTP/1.1", b"Host: x", b"Authorization: Bearer " + key, *fields)
+    return parse_request(b"\r\n".join(lines))
 
 
-def test_a_key_is_found_by_its_digest_and_expires(catalog: Catalog) -> None:
+def caller(catalog: Catalog, *fields: bytes) -> Caller:
+    return catalog.caller(head(*fields))
+
+
+def variant(catalog: Catalog) -> Variant:
+    return catalog.lane(caller(catalog), ROUTE, "support").service.stable
+
+
+def test_a_key_is_found_by_its_digest_and_expires(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     catalog.swap(snapshot(expires_at_us=100))
-    assert key(catalog).id == "abc"
-    assert catalog.key(b"my_abc_wrong", now_us=0) is None
-    assert catalog.key(TEXT, now_us=100) is None
-    assert catalog.key(TEXT, now_us=99) is not None
+    one = head()
+    monkeypatch.setattr("modelyard.lib.clock.now_us", lambda: 99)
+    assert catalog.caller(one).key.id == "abc"
+    with pytest.raises(Unauthenticated):
+        catalog.caller(head(key=b"my_abc_wrong"))
+    monkeypatch.setattr("modelyard.lib.clock.now_us", lambda: 100)
+    with pytest.raises(Unauthenticated):
+        catalog.caller(one)
 
 
-def test_a_key_that_a_snapshot_no_longer_has_is_forgotten(catalog: Catalog) -> None:
+def test_a_head_that_was_seen_before_is_looked_up_anew_after_a_swap(catalog: Catalog) -> None:
     catalog.swap(snapshot())
-    assert catalog.key(TEXT, 0) is not None
+    one = head()
+    first = catalog.caller(one)
+    assert catalog.caller(one) is first
     catalog.swap(snapshot(digest="other"))
-    assert catalog.key(TEXT, 0) is None
+    with pytest.raises(Unauthenticated):
+        catalog.caller(one)
 
 
 def test_a_key_reaches_only_its_tenant_and_its_services(catalog: Catalog) -> None:
     catalog.swap(snapshot())
-    assert catalog.service(key(catalog), "support") is not None
-    catalog.swap(snapshot(services=("other",)))
-    assert catalog.service(key(catalog), "support") is None
-    assert catalog.services(key(catalog)) == []
-    catalog.swap(snapshot(tenant="acme"))
-    assert catalog.service(key(catalog), "support") is None
+    assert catalog.lane(caller(catalog), ROUTE, "support").service.spec.name == "support"
+    for other in ({"services": ("other",)}, {"tenant": "acme"}):
+        catalog.swap(snapshot(**other))
+        with pytest.raises(NotFound):
+            catalog.lane(caller(catalog), ROUTE, "support")
+        assert catalog.services(caller(catalog).key) == []
+
+
+def test_a_role_that_may_not_call_is_told_so(catalog: Catalog) -> None:
+    catalog.swap(snapshot(role="nobody"))
+    with pytest.raises(Forbidden):
+        catalog.lane(caller(catalog), ROUTE, "support")
+
+
+def split(weight: float, sticky: str) -> Snapshot:
+    stable, other = (Revision(id=f"support-{name}", endpoints=(endpoint(name),)) for name in "ab")
+    service = Service(
+        tenant="default", name="support", revision=stable,
+        canary=Canary(revision=other, weight=weight, sticky=sticky),
+    )  # fmt: skip
+    plain = snapshot()
+    return Snapshot(epoch="e", generation=1, created_at_us=0, services=(service,), keys=plain.keys)
+
+
+def test_a_canary_gets_its_share_and_keeps_its_sessions(catalog: Catalog) -> None:
+    catalog.swap(split(0.25, "session"))
+    sides = []
+    for number in range(400):
+        who = caller(catalog, b"X-Modelyard-Session: s%d" % number)
+        service = catalog.lane(who, ROUTE, "support").service
+        chosen = {service.variant(who) for _ in range(3)}
+        assert len(chosen) == 1, "a session stays on its side"
+        sides.append(service.canary in chosen)
+    assert 0.15 < sum(sides) / len(sides) < 0.35
+
+
+@pytest.mark.parametrize(("weight", "share"), [(0.0, 0.0), (1.0, 1.0), (0.5, 0.5)])
+def test_a_split_that_is_not_sticky_is_drawn(catalog: Catalog, weight: float, share: float) -> None:
+    catalog.swap(split(weight, "none"))
+    who = caller(catalog)
+    service = catalog.lane(who, ROUTE, "support").service
+    drawn = sum(service.variant(who) is service.canary for _ in range(2000)) / 2000
+    assert drawn == pytest.approx(share, abs=0.08 if 0 < share < 1 else 0)
 
 
 def test_the_least_loaded_per_slot_is_picked_and_equals_take_turns(catalog: Catalog) -> None:
     catalog.swap(snapshot(endpoint("a", slots=1), endpoint("b", slots=4)))
-    service = catalog.service(key(catalog), "support")
-    assert service is not None
+    service = variant(catalog)
     small, big = service.endpoints
-    catalog.enter(small)
-    catalog.enter(big)
+    catalog.endpoints.enter(small)
+    catalog.endpoints.enter(big)
     assert {service.pick(0.0, ()) for _ in range(4)} == {big}
-    catalog.leave(small)
-    catalog.leave(big)
+    catalog.endpoints.leave(small)
+    catalog.endpoints.leave(big)
     assert {service.pick(0.0, ()) for _ in range(4)} == {small, big}
 
 
 def test_a_failed_endpoint_is_left_alone_unless_there_is_no_other(catalog: Catalog) -> None:
     catalog.swap(snapshot(endpoint("a"), endpoint("b")))
-    service = catalog.service(key(catalog), "support")
-    assert service is not None
+    service = variant(catalog)
     bad, good = service.endpoints
     bad.failed(now_s=10.0)
     assert {service.pick(10.1, ()) for _ in range(4)} == {good}
     assert service.pick(10.1, [good]) is bad
     assert service.pick(10.1, [good, bad]) is None
     assert {service.pick(60.0, ()) for _ in range(4)} == {bad, good}
-    pauses = []
-    for _ in range(12):
-        bad.failed(now_s=0.0)
-        pauses.append(bad.cool_until_s)
-    assert pauses == sorted(pauses)
-    assert pauses[-1] == 10.0
     bad.succeeded()
-    assert bad.cool_until_s == 0.0
+    assert {service.pick(10.1, ()) for _ in range(4)} == {bad, good}
 
 
 def test_after_a_failure_one_request_tries_it_out(catalog: Catalog) -> None:
     catalog.swap(snapshot(endpoint("a"), endpoint("b")))
-    service = catalog.service(key(catalog), "support")
-    assert service is not None
+    service = variant(catalog)
     bad, good = service.endpoints
     bad.failed(now_s=10.0)
     later_s = 60.0
     for _ in range(5):
-        catalog.enter(good)  # so that the failed one has the least load
+        catalog.endpoints.enter(good)  # so that the failed one has the least load
     assert service.pick(later_s, ()) is bad
-    catalog.enter(bad)
+    catalog.endpoints.enter(bad)
     assert {service.pick(later_s, ()) for _ in range(4)} == {good}, "its trial is under way"
-    catalog.leave(bad)
+    catalog.endpoints.leave(bad)
     bad.failed(later_s)
     assert {service.pick(later_s + 0.9, ()) for _ in range(4)} == {good}, "twice as long"
-    catalog.enter(bad)
-    catalog.leave(bad)
+    catalog.endpoints.enter(bad)
+    catalog.endpoints.leave(bad)
     bad.succeeded()
-    catalog.enter(bad)
+    catalog.endpoints.enter(bad)
     assert service.pick(later_s, ()) is bad, "it works: no trial any more"
 
 
@@ -137,54 +201,74 @@ def test_load_is_published_until_the_last_request_has_ended(
     catalog: Catalog, region: Region
 ) -> None:
     catalog.swap(snapshot(endpoint("a")))
-    (one,) = catalog.endpoints.values()
-    catalog.enter(one)
-    catalog.enter(one)
+    (one,) = catalog.endpoints.by_id.values()
+    catalog.endpoints.enter(one)
+    catalog.endpoints.enter(one)
     catalog.swap(snapshot(endpoint("b"), generation=2))
-    assert region.loads() == {endpoint_hash("a"): 2}, "who drains it sees what is still open"
-    catalog.leave(one)
-    assert region.loads() == {endpoint_hash("a"): 1}
-    catalog.leave(one)
+    assert region.loads() == {endpoint_hash("a"): PublishedLoad(2)}, (
+        "who drains it sees what is still open"
+    )
+    catalog.endpoints.leave(one)
+    assert region.loads() == {endpoint_hash("a"): PublishedLoad(1)}
+    catalog.endpoints.leave(one)
     assert region.loads() == {}
-    rows = {region.load_row(endpoint_hash(str(number))) for number in range(511)}
-    assert -1 not in rows, "its row is free again"
+    for number in range(LOAD_ROWS - 1):
+        region.load_row(endpoint_hash(str(number)))[0] = 1
+    assert len(region.loads()) == LOAD_ROWS - 1, "its row is free again"
+    spare = [region.load_row(endpoint_hash(f"x{number}")) for number in range(2)]
+    assert len(spare[1]) == LOAD_CELLS, "what finds no row is counted all the same"
 
 
 def test_a_replica_that_came_back_elsewhere_keeps_one_count(
     catalog: Catalog, region: Region
 ) -> None:
     catalog.swap(snapshot(endpoint("a", port=9)))
-    (before,) = catalog.endpoints.values()
-    catalog.enter(before)
+    (before,) = catalog.endpoints.by_id.values()
+    catalog.endpoints.enter(before)
     catalog.swap(snapshot(endpoint("a", port=10), generation=2))
-    (after,) = catalog.endpoints.values()
+    (after,) = catalog.endpoints.by_id.values()
     assert after is not before
-    catalog.enter(after)
-    catalog.leave(before)
-    assert region.loads() == {endpoint_hash("a"): 1}
-    catalog.leave(after)
+    catalog.endpoints.enter(after)
+    catalog.endpoints.leave(before)
+    assert region.loads() == {endpoint_hash("a"): PublishedLoad(1)}
+    catalog.endpoints.leave(after)
     assert region.loads() == {}
 
 
 def test_an_endpoint_that_stays_keeps_its_connections(catalog: Catalog) -> None:
     catalog.swap(snapshot(endpoint("a")))
-    (before,) = catalog.endpoints.values()
+    (before,) = catalog.endpoints.by_id.values()
     catalog.swap(snapshot(endpoint("a"), endpoint("b"), generation=2))
-    assert catalog.endpoints["a"] is before
+    assert catalog.endpoints.by_id["a"] is before
     assert catalog.generation == 2
 
 
 def test_what_other_processes_have_open_counts(shared: SharedFile) -> None:
-    mine = Catalog(PEPPER, shared.region(0))
-    theirs = Catalog(PEPPER, shared.region(1))
+    mine = made(shared.region(0))
+    theirs = made(shared.region(1))
     both = snapshot(endpoint("a"), endpoint("b"))
     mine.swap(both)
     theirs.swap(both)
-    theirs.enter(theirs.endpoints["a"])
-    mine.see_others([shared.region(1)])
-    service = mine.service(key(mine), "support")
-    assert service is not None
-    assert {service.pick(0.0, ()) for _ in range(4)} == {mine.endpoints["b"]}
+    theirs.endpoints.enter(theirs.endpoints.by_id["a"])
+    mine.endpoints.see_others([shared.region(1)])
+    service = variant(mine)
+    assert {service.pick(0.0, ()) for _ in range(4)} == {mine.endpoints.by_id["b"]}
+
+
+def test_what_failed_in_one_process_is_left_alone_by_all(shared: SharedFile) -> None:
+    mine, theirs = made(shared.region(0)), made(shared.region(1))
+    for one in (mine, theirs):
+        one.swap(snapshot(endpoint("a"), endpoint("b")))
+    bad, good = mine.endpoints.by_id["a"], theirs.endpoints.by_id["b"]
+    bad.failed(now_s=100.0)
+    theirs.endpoints.see_others([shared.region(0)])
+    assert {variant(theirs).pick(100.1, ()) for _ in range(4)} == {good}
+    until_s = bad.breaker.open_until_s
+    assert {variant(theirs).pick(until_s + 0.1, ()) for _ in range(4)} == {good}, "it tries it out"
+    assert {variant(theirs).pick(until_s + PROBE_S + 0.1, ()) for _ in range(4)} != {good}
+    bad.succeeded()
+    theirs.endpoints.see_others([shared.region(0)])
+    assert {variant(theirs).pick(100.1, ()) for _ in range(4)} != {good}
 
 
 @pytest.mark.parametrize(

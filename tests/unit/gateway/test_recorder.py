@@ -12,6 +12,7 @@ from modelyard.gateway.recorder import (
     Recorder,
     Segment,
     close_lost_slots,
+    open_request,
 )
 from modelyard.gateway.shared import SLOTS, SharedFile
 from modelyard.lib import frames
@@ -118,18 +119,21 @@ def test_open_slots_of_a_dead_process_become_records(tmp_path: Path) -> None:
     shared = tmp_path / "shared.bin"
     file = SharedFile(shared, 2)
     region = file.region(1)
-    slots = [region.open_slot(json.dumps({"request_id": f"req_{n}", "tenant": "default",
-             "started_at_us": 1, "route": "/v1/chat/completions"}).encode())
+    slots = [region.open_slot(open_request(b"held %d" % n, json.dumps({
+             "request_id": f"req_{n}", "tenant": "default",
+             "started_at_us": 1, "route": "/v1/chat/completions"}).encode()))
              for n in range(3)]  # fmt: skip
     region.close_slot(slots[1])
     del region
     file.close()
-    assert close_lost_slots(shared, tmp_path / "spool", 1) == 2
+    settled: list[bytes] = []
+    assert close_lost_slots(shared, tmp_path / "spool", 1, settled.append) == 2
+    assert sorted(settled) == [b"held 0", b"held 2"]
     (path,) = (tmp_path / "spool" / "1").glob("*.spool")
     assert sorted(read(path)) == ["req_0", "req_2"]
     payloads, _ = frames.whole(path.read_bytes())
     assert {json.loads(payload)[1]["outcome"] for payload in payloads} == {"gateway_lost"}
-    assert close_lost_slots(shared, tmp_path / "spool", 1) == 0
+    assert close_lost_slots(shared, tmp_path / "spool", 1, settled.append) == 0
 
 
 def test_slots_run_out_and_come_back(tmp_path: Path) -> None:

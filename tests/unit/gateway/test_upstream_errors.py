@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from modelyard.gateway.dialects import upstream_errors
+from modelyard import errors
+from modelyard.gateway.dialects import openai, upstream_errors
 from modelyard.gateway.dialects.upstream_errors import CONTEXT_LENGTH, read, read_event
 
 
@@ -97,3 +98,20 @@ def test_endless_messages_are_cut() -> None:
 def test_an_error_inside_a_stream_has_a_status(event: Any, status: int, code: str) -> None:
     found = read_event(body(event))
     assert (found.status, found.code) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("error", "headers"),
+    [
+        (errors.Limited("x", retry_after_s=0.0), b"Retry-After: 1\r\nRetry-After-Ms: 1\r\n"),
+        (errors.Limited("x", retry_after_s=12.25), b"Retry-After: 13\r\nRetry-After-Ms: 12250\r\n"),
+        (
+            errors.Limited("x", retry_after_s=9e9, worth_retrying=False),
+            b"Retry-After: 120\r\nRetry-After-Ms: 120000\r\nX-Should-Retry: false\r\n",
+        ),
+        (errors.Unavailable("x"), b"Retry-After: 1\r\n"),
+        (errors.NotFound("x"), b""),
+    ],
+)
+def test_when_to_try_again(error: errors.ModelyardError, headers: bytes) -> None:
+    assert openai.retry_headers(error, openai.status_of(error)) == headers

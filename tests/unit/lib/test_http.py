@@ -1,5 +1,8 @@
 """Message heads and bodies over bytes: what is read, what is refused, at every cut."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +15,9 @@ from modelyard.lib.http import (
     NO_BODY,
     UNTIL_CLOSE,
     ChunkedReader,
+    FieldCache,
+    HeadCache,
+    RequestHead,
     chunk,
     parse_request,
     parse_response,
@@ -173,3 +179,44 @@ def test_no_chunked_bytes_do_harm(data: bytes, step: int) -> None:
     except Invalid:
         return
     assert len(reader.rest) <= len(data)
+
+
+HEADS = st.lists(
+    st.sampled_from([
+        b"Content-Length: 5", b"content-length:7", b"Content-Length: ", b"Content-Length: 5, 5",
+        b"Content-Length: 12 ", b"X: Content-Length: 5", b"Transfer-Encoding: chunked", b"A: b",
+        b"Connection: close", b" Content-Length: 5", b"Content-Length: \x00",
+    ]),
+    max_size=4,
+)  # fmt: skip
+
+
+def outcome(parse: Callable[[bytes], Any], data: bytes) -> Any:
+    try:
+        return parse(data)
+    except ModelyardError as error:
+        return type(error), error.message
+
+
+def told(head: RequestHead, length: int) -> tuple[Any, ...]:
+    return head.method, head.target, length, head.keep_alive, head.modern
+
+
+@given(st.lists(HEADS, min_size=1, max_size=8))
+def test_a_head_that_was_seen_before_says_what_it_would_say_anew(series: list[list[bytes]]) -> None:
+    cache = HeadCache()
+    for fields in series:
+        data = request(*fields)
+        anew = outcome(lambda data: told((head := parse_request(data)), head.length), data)
+        assert outcome(lambda data: told(*cache.parse(data)), data) == anew
+
+
+def test_what_is_kept_of_heads_and_fields_is_bounded() -> None:
+    cache, fields = HeadCache(), FieldCache()
+    for number in range(2 * HeadCache.MAX_HEADS + 1):
+        cache.parse(request(b"X: %d" % number))
+        fields.parse(b"X: %d" % number)
+    assert len(cache) <= 2 * HeadCache.MAX_HEADS
+    assert len(fields) <= FieldCache.MAX_FIELDS
+    cache.parse(request(b"X: " + b"y" * HeadCache.MAX_HEAD_BYTES))
+    assert cache.parse(request(b"X: 1"))[0] is cache.parse(request(b"X: 1"))[0]

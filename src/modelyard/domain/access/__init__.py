@@ -5,7 +5,8 @@ Every route path and every command names one of these permissions; a test walks 
 
 import hashlib
 import hmac
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from modelyard.errors import Forbidden
 
@@ -18,7 +19,9 @@ PERMISSIONS: dict[str, str] = {
     "models.write": "push versions and move aliases",
     "requests.read": "see request records",
     "keys.read": "see keys (never their secrets)",
-    "keys.write": "make and revoke keys",
+    "keys.write": "make, limit and revoke keys",
+    "limits.read": "see what callers may use",
+    "limits.write": "set and delete what callers may use",
     "audit.read": "read the audit log",
     "self.read": "see who one is",
     "public": "needs no key",
@@ -30,6 +33,9 @@ ROLES: dict[str, frozenset[str]] = {
     "admin": frozenset(PERMISSIONS) - {"internal"},
     "caller": frozenset({"inference.call", "self.read", "public", "local"}),
 }
+
+PRIORITIES = ("interactive", "normal", "background")
+"""Classes in the queue of a service, the first served first."""
 
 
 class Principal(NamedTuple):
@@ -64,3 +70,8 @@ def key_text(key_id: str, secret: str) -> str:
 def key_digest(pepper: bytes, text: str) -> str:
     """What is stored instead of a key: HMAC-SHA256 in hexadecimal (RFC 2104)."""
     return hmac.new(pepper, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
+
+def holds(body: Mapping[str, Any], now_us: int) -> bool:
+    """Whether a stored key is neither revoked nor expired."""
+    return not body["revoked_at_us"] and not 0 < body["expires_at_us"] <= now_us

@@ -4,6 +4,7 @@ Columns are only ever added. Times are integer microseconds UTC, durations integ
 money integer nano-dollars. A missing number is None, never 0.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 
 import msgspec
@@ -68,6 +69,25 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=False):
     process: str = ""
     """The gateway process that served it."""
     snapshot_generation: int = 0
+    connect_us: int | None = None
+    """Of the only attempt, until its connection was there; None when a pooled one was used. A
+    request whose first attempt worked has no `attempt` rows: these columns say all."""
+    first_byte_us: int | None = None
+    """Of the only attempt, from its start until the first byte of the answer."""
+    queue_us: int | None = None
+    """How long it waited for its turn; None where it did not."""
+    cache: str = ""
+    """`hit`, `miss` or `bypass`; empty where nothing is cached."""
+    caused_by: str = ""
+    """The request on whose behalf the gateway made this one: a shadow's copy, an embedding."""
+    usage_estimated: bool = False
+    """Whether the tokens are estimates, because the answer ended before its usage was told."""
+    fallback: str = ""
+    """The service that answered in place of the one that was asked."""
+
+
+copied: Callable[[RequestRecord], RequestRecord] = RequestRecord.__copy__  # type: ignore[attr-defined]
+"""A shallow copy, as `copy.copy` makes it, at a fifth of the time."""
 
 
 class AttemptRecord(msgspec.Struct, kw_only=True, omit_defaults=False):

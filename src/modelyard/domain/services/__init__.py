@@ -1,37 +1,28 @@
-"""Documents: what the platform does, as typed values checked in full before they are stored.
+"""The Service document: what clients call by name, what it runs and how requests reach it."""
 
-`parse` says every mistake of a document with its path and the nearest right word. Old versions
-are lifted by pure functions, so nothing else ever sees one.
-"""
-
-import difflib
 import hashlib
 import json
-import re
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    model_validator,
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from modelyard.domain.documents import SERVICE, Name, Part, checked, lifted
+from modelyard.domain.services.traffic import (
+    CacheSpec,
+    FallbackSpec,
+    QueueSpec,
+    RetriesSpec,
+    RoutingSpec,
+    ShadowSpec,
+    Sticky,
+    TimeoutsSpec,
 )
 
-from modelyard.errors import Invalid
-
-API_VERSION = "modelyard/v1"
-NAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
-Name = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
+HINT = "see docs/reference/service.md"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-
-class ReplicaRange(_Part):
+class ReplicaRange(Part):
     """How many replicas run. `min` and `max` are one number as long as nothing scales a service:
     a promise that is not kept would be worse than an error."""
 
@@ -64,26 +55,91 @@ class EngineOptions(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str = "xllamacpp"
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the adapter gets."""
+        return self.model_dump(exclude={"name"})
 
-class PriceSpec(_Part):
-    """US dollars per million tokens; what a request costs is rounded up to a nano-dollar."""
+
+class PriceSpec(Part):
+    """US dollars per million tokens, and per hour of one replica; what a request costs is rounded
+    up to a nano-dollar."""
 
     input_usd_per_million: float = Field(default=0.0, ge=0, le=1_000_000)
     output_usd_per_million: float = Field(default=0.0, ge=0, le=1_000_000)
     cached_usd_per_million: float | None = Field(default=None, ge=0, le=1_000_000)
+    replica_usd_per_hour: float = Field(default=0.0, ge=0, le=1_000_000)
 
 
-class ServiceSpec(_Part):
-    """What a service runs."""
+class CanarySpec(Part):
+    """A second revision of the same service; what is not given is the service's own."""
+
+    weight: float = Field(ge=0, le=1)
+    sticky: Sticky = "session"
+    model: str | None = None
+    """None: the service's own reference; empty: none, for an outside upstream."""
+    engine: EngineOptions | None = None
+    replicas: ReplicaRange | None = None
+
+    @model_validator(mode="after")
+    def _differs(self) -> "CanarySpec":
+        if self.model is None and self.engine is None:
+            raise ValueError("give a model or an engine: without both it is the same revision")
+        return self
+
+
+class Variant(Part):
+    """What one revision of a service runs, whole."""
+
+    model: str
+    engine: EngineOptions
+    replicas: int
+
+
+class ServiceSpec(Part):
+    """What a service runs, and how requests reach it."""
 
     model: str = ""
     """A reference `name:3`, `name@alias` or `name@sha256:…`; empty for outside upstreams."""
     engine: EngineOptions = EngineOptions()
     replicas: ReplicaRange = ReplicaRange()
     price: PriceSpec | None = None
+    routing: RoutingSpec = RoutingSpec()
+    timeouts: TimeoutsSpec = TimeoutsSpec()
+    retries: RetriesSpec = RetriesSpec()
+    fallback: tuple[FallbackSpec, ...] = Field(default=(), max_length=8)
+    queue: QueueSpec = QueueSpec()
+    cache: CacheSpec = CacheSpec()
+    canary: CanarySpec | None = None
+    shadow: ShadowSpec | None = None
+
+    @model_validator(mode="after")
+    def _each_fallback_once(self) -> "ServiceSpec":
+        names = [one.service for one in self.fallback]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"fallback names {twice} twice: a request goes there once")
+        return self
+
+    @property
+    def stable(self) -> Variant:
+        """What answers without a canary."""
+        return Variant(model=self.model, engine=self.engine, replicas=self.replicas.min)
+
+    @property
+    def second(self) -> Variant | None:
+        """What the canary runs, if there is one."""
+        canary = self.canary
+        if canary is None:
+            return None
+        return Variant(
+            model=self.model if canary.model is None else canary.model,
+            engine=canary.engine or self.engine,
+            replicas=(canary.replicas or self.replicas).min,
+        )
 
 
-class ServiceDocument(_Part):
+class ServiceDocument(Part):
     """The document a user writes; the smallest one never stops working."""
 
     api_version: Literal["modelyard/v1"] = Field(alias="apiVersion")
@@ -98,56 +154,6 @@ def revision_id(name: str, resolved: Mapping[str, Any]) -> str:
     return f"{name}-{hashlib.sha256(canonical).hexdigest()[:8]}"
 
 
-_LIFTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""Old apiVersion → pure function to the next one."""
-
-
-def lift(data: dict[str, Any]) -> dict[str, Any]:
-    """Bring a document of an older apiVersion to the current one; raises Invalid for others."""
-    version = data.get("apiVersion")
-    while version in _LIFTS:
-        data = _LIFTS[version](data)
-        version = data["apiVersion"]
-    if version != API_VERSION:
-        raise Invalid(
-            f"apiVersion is {version!r}; this server speaks {API_VERSION!r}",
-            hint=f"write `apiVersion: {API_VERSION}` as the first line",
-        )
-    return data
-
-
 def parse(data: Any) -> ServiceDocument:
     """A checked document. Raises Invalid that lists every mistake with its path."""
-    if not isinstance(data, dict):
-        raise Invalid("a document is a mapping with apiVersion, kind, name and spec")
-    lifted = lift(data)
-    if lifted.get("kind") != "Service":
-        raise Invalid(f"kind is {lifted.get('kind')!r}; known kinds: Service")
-    try:
-        return ServiceDocument.model_validate(lifted)
-    except ValidationError as error:
-        raise Invalid(_explain(error), hint="see docs/reference/service.md") from None
-
-
-def _explain(error: ValidationError) -> str:
-    return "; ".join(_line(detail) for detail in error.errors(include_url=False))
-
-
-def _line(detail: Any) -> str:
-    path = ".".join(str(step) for step in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        return f"{path}: unknown field{_nearest(detail['loc'])}"
-    if "name" in path and detail["type"] == "string_pattern_mismatch":
-        return f"{path}: use lower-case letters, digits, '.', '_' and '-', at most 63 characters"
-    return f"{path}: {detail['msg'].removeprefix('Value error, ')}"
-
-
-def _nearest(location: tuple[Any, ...]) -> str:
-    known = {
-        (): ("apiVersion", "kind", "name", "spec"),
-        ("spec",): tuple(ServiceSpec.model_fields),
-        ("spec", "replicas"): tuple(ReplicaRange.model_fields),
-        ("spec", "price"): tuple(PriceSpec.model_fields),
-    }.get(tuple(location[:-1]), ())
-    match = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f"; did you mean {match[0]!r}?" if match else f"; known: {', '.join(known)}"
+    return checked(ServiceDocument, lifted(data, SERVICE), hint=HINT)

@@ -6,7 +6,17 @@ from fastapi import Depends, FastAPI
 
 from modelyard import __version__
 from modelyard.app import App
-from modelyard.entry.api import access, answers, chat, internal, models, requests, services
+from modelyard.entry.api import (
+    access,
+    answers,
+    apply,
+    chat,
+    internal,
+    limits,
+    models,
+    requests,
+    services,
+)
 from modelyard.entry.api.allow import allow
 from modelyard.entry.api.context import Context
 from modelyard.entry.api.guard import Guard
@@ -37,7 +47,7 @@ def create_api(app: App, target: Target, gateway_url: str, control_url: str) -> 
         page_keys=PageKeys(app.access),
     )
     answers.install(api)
-    for part in (access, models, services, requests, chat, internal):
+    for part in (access, apply, models, services, limits, requests, chat, internal):
         api.include_router(part.router)
 
     limit = max(MAX_BODY_BYTES, app.settings.gateway.max_body_bytes)

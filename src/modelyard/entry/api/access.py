@@ -36,6 +36,18 @@ class NewKey(BaseModel, extra="forbid"):
     services: list[str] = []
     label: str = ""
     expires_at_us: int = 0
+    limits: dict[str, Any] = {}
+    """`requests_per_minute`, `tokens_per_minute`, `concurrency`, `budget: {usd, per}`,
+    `unknown_price`; what is not given is not bounded."""
+    priority: str = "normal"
+    """Class in the queue of a service: `interactive`, `normal`, `background`."""
+
+
+class KeyLimits(BaseModel, extra="forbid"):
+    """What changes; a bound that is null is taken away, one that is absent stays."""
+
+    limits: dict[str, Any] = {}
+    priority: str = ""
 
 
 @router.get("/api/whoami")
@@ -57,6 +69,12 @@ def create_key(body: NewKey, here: Here, who: KeyWriter) -> dict[str, Any]:
         who.tenant, **body.model_dump(), actor=who.name, now_us=clock.now_us()
     )
     return {**document, "key": text}
+
+
+@router.patch("/api/keys/{key_id}")
+def limit_key(key_id: str, body: KeyLimits, here: Here, who: KeyWriter) -> dict[str, Any]:
+    """Change what a key may use; counts that run go on."""
+    return here.app.access.limit(who.tenant, key_id, **body.model_dump(), actor=who.name)
 
 
 @router.delete("/api/keys/{key_id}")

@@ -5,6 +5,7 @@ former ones are revoked and made anew.
 """
 
 import asyncio
+from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
@@ -45,10 +46,13 @@ class PageKeys:
         return True
 
     def _make(self, who: Principal) -> str:
-        """A fresh key; those that a former process made for this login are revoked."""
+        """A fresh key with the limits of the login's; those that a former process made for this
+        login are revoked."""
         now_us = clock.now_us()
         label = f"chat page, login {who.key_id}"
+        login: dict[str, Any] = {}
         for known in self._access.keys(who.tenant):
+            login = known if known["id"] == who.key_id else login
             if known["label"] == label and not known["revoked_at_us"]:
                 self._access.revoke(who.tenant, known["id"], ACTOR, now_us)
         _, text = self._access.create_key(
@@ -59,6 +63,8 @@ class PageKeys:
             services=who.services,
             label=label,
             expires_at_us=now_us + KEY_US,
+            limits=login.get("limits"),
+            priority=login.get("priority", "normal"),
             actor=who.name,
             now_us=now_us,
         )

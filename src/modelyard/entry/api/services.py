@@ -1,16 +1,14 @@
-"""`/api/apply` and `/api/services`."""
+"""`/api/services`."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Depends
 
-from modelyard import app as composition
-from modelyard.domain import services as documents
 from modelyard.domain.access import Principal
 from modelyard.entry.api.allow import allow
 from modelyard.entry.api.context import Context, context
-from modelyard.errors import Invalid, NotFound, Unavailable
-from modelyard.ports.engine import ResolvedModel
+from modelyard.errors import NotFound, Unavailable
 
 router = APIRouter(prefix="/api", tags=["services"])
 Here = Annotated[Context, Depends(context)]
@@ -19,15 +17,6 @@ Writer = Annotated[Principal, Depends(allow("services.write"))]
 LogReader = Annotated[Principal, Depends(allow("logs.read"))]
 
 MAX_LOG_LINES = 2000
-
-
-@router.post("/apply")
-def apply(document: Annotated[dict[str, Any], Body()], here: Here, who: Writer) -> dict[str, Any]:
-    """Store a service document. What cannot work is refused now, not later in a status."""
-    spec = documents.parse(document).spec
-    model = _resolved(here, who.tenant, spec.model) if spec.model else None
-    composition.engine(spec.engine.name).plan(model, spec.engine.model_dump(exclude={"name"}))
-    return here.app.services.apply(who.tenant, document, who.name)._asdict()
 
 
 @router.get("/services")
@@ -44,9 +33,10 @@ def service(name: str, here: Here, who: Reader) -> dict[str, Any]:
 
 
 @router.delete("/services/{name}")
-def delete(name: str, here: Here, who: Writer) -> dict[str, Any]:
-    """Remove a service; its replicas finish what they work on."""
-    here.app.services.delete(who.tenant, name, who.name)
+def delete(name: str, here: Here, who: Writer, force: bool = False) -> dict[str, Any]:
+    """Remove a service; its replicas finish what they work on. One that other documents name is
+    kept, unless `force`."""
+    here.app.services.delete(who.tenant, name, who.name, force=force)
     return {"name": name, "deleted": True}
 
 
@@ -54,25 +44,30 @@ def delete(name: str, here: Here, who: Writer) -> dict[str, Any]:
 def logs(name: str, replica: str, here: Here, who: LogReader, lines: int = 200) -> dict[str, Any]:
     """The end of a replica's output."""
     status = here.app.services.get(who.tenant, name)["status"] or {}
-    if replica not in [one["id"] for one in status.get("replicas", [])]:
+    if replica not in [one["id"] for one in replicas_of(status)]:
         raise NotFound(f"service {name} has no replica {replica!r}")
     return {"lines": list(here.target.logs(replica, min(max(1, lines), MAX_LOG_LINES)))}
 
 
-def _resolved(here: Context, tenant: str, reference: str) -> ResolvedModel:
-    try:
-        return here.app.registry.resolve(tenant, reference)
-    except NotFound as error:  # the document is what is wrong, not the address
-        raise Invalid(f"spec.model: {error.message}", hint=error.hint) from None
-
-
 def with_memory(here: Context, status: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The status with the memory that each replica holds now."""
-    if not status or not status["replicas"]:
+    """The status with the memory that each replica holds now, the canary's too."""
+    if not status or not replicas_of(status):
         return status
     try:
         memory = {state.id: state.memory_bytes for state in here.target.replicas()}
     except Unavailable:
         return status  # what is stored is worth more than an error about this detail
-    replicas = [{**one, "memory_bytes": memory.get(one["id"], 0)} for one in status["replicas"]]
-    return {**status, "replicas": replicas}
+    canary = status.get("canary")
+    shown = _measured(status, memory)
+    return {**shown, "canary": _measured(canary, memory)} if canary else shown
+
+
+def replicas_of(status: dict[str, Any]) -> list[dict[str, Any]]:
+    """The replicas of the stable revision and of its canary."""
+    canary = status.get("canary") or {}
+    return [*status.get("replicas", ()), *canary.get("replicas", ())]
+
+
+def _measured(part: dict[str, Any], memory: Mapping[str, int]) -> dict[str, Any]:
+    replicas = [{**one, "memory_bytes": memory.get(one["id"], 0)} for one in part["replicas"]]
+    return {**part, "replicas": replicas}

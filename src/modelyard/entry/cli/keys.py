@@ -4,11 +4,15 @@ from typing import Any
 
 import click
 
+from modelyard.entry import wording
+from modelyard.entry.cli.bounds import bound_options, bounds_of, priority_option
 from modelyard.entry.cli.commands import Nouns, connected, permission
 from modelyard.entry.cli.formats import FutureMoment, moment
 from modelyard.entry.cli.output import Output
 from modelyard.entry.cli.session import Session
 from modelyard.lib.clock import now_us
+
+BOUNDS = ("requests_per_minute", "tokens_per_minute", "concurrency", "budget", "unknown_price")
 
 
 @click.group(cls=Nouns, short_help="Who may call what.")
@@ -37,7 +41,10 @@ def list_(session: Session) -> None:
 
 def key_table(out: Output, found: list[dict[str, Any]]) -> None:
     """Keys as a table."""
-    columns = ("id", "state", "role", "label", "services", "team", "person", "created", "expires")
+    columns = (
+        *("id", "state", "role", "label", "services", "team", "person"),
+        *("limits", "priority", "created", "expires"),
+    )
     out.table(columns, [_row(key) for key in found], empty="no keys; `modelyard keys create`")
 
 
@@ -50,6 +57,8 @@ def _row(key: dict[str, Any]) -> tuple[str, ...]:
         ", ".join(key.get("services") or ()) or "all",
         key.get("team") or "-",
         key.get("person") or "-",
+        wording.bounds(key.get("limits") or {}) or "-",
+        key.get("priority") or "normal",
         moment(key.get("created_at_us")),
         moment(key.get("expires_at_us")) if key.get("expires_at_us") else "never",
     )
@@ -87,15 +96,39 @@ def state(key: dict[str, Any]) -> str:
     default=None,
     help="End of its life, such as 30d or 2027-01-31. Without it: never.",
 )
+@bound_options
+@priority_option
 @connected
-def create(session: Session, services: tuple[str, ...], expires: int | None, **fields: str) -> None:
+def create(
+    session: Session,
+    services: tuple[str, ...],
+    expires: int | None,
+    priority: str | None,
+    role: str,
+    label: str,
+    team: str,
+    person: str,
+    client: str,
+    **given: Any,
+) -> None:
     """Make a key. It is shown once; only a digest of it is kept.
 
     \b
     Example:
       modelyard keys create --label "web shop" --service support --expires 90d
+      modelyard keys create --team blue --rpm 100 --budget-usd 50 --per month
     """
-    made = session.client.create_key(**fields, services=list(services), expires_at_us=expires or 0)
+    made = session.client.create_key(
+        role=role,
+        label=label,
+        team=team,
+        person=person,
+        client=client,
+        services=list(services),
+        expires_at_us=expires or 0,
+        limits=bounds_of(**given),
+        priority=priority or "normal",
+    )
     session.out.answer(made, lambda: _show_new(session, made))
 
 
@@ -121,6 +154,31 @@ def curl_line(gateway_url: str, key: str, service: str, question: str = "Hello")
         f'curl {gateway_url}/v1/chat/completions -H "Authorization: Bearer {key}" '
         f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"
     )
+
+
+@keys.command()
+@permission("keys.write")
+@click.argument("key_id", metavar="ID")
+@bound_options
+@priority_option
+@click.option("--none", is_flag=True, help="Take away every bound that is not given here.")
+@connected
+def limit(session: Session, key_id: str, priority: str | None, none: bool, **given: Any) -> None:
+    """Change what a key may use. What is not given stays; 0 takes a bound away.
+
+    \b
+    Example:
+      modelyard keys limit 7h2k9q4m1x8c --rpm 100 --budget-usd 50 --per month
+      modelyard keys limit 7h2k9q4m1x8c --none
+    """
+    bounds = bounds_of(**given)
+    if not bounds and not priority and not none:
+        raise click.UsageError("nothing to change: give a bound, --priority or --none")
+    gone = dict.fromkeys(BOUNDS) if none else {}
+    key = session.client.limit_key(key_id, {**gone, **bounds}, priority or "")
+    text = wording.bounds(key["limits"]) or "no limits of its own"
+    line = f"key {key_id}: {text}, priority {key['priority']}"
+    session.out.answer(key, lambda: session.out.line(line))
 
 
 @keys.command()

@@ -2,7 +2,18 @@
 
 import click
 
-from modelyard.entry.cli import audit, chat, demo, keys, models, nouns, platform, requests, services
+from modelyard.entry.cli import (
+    audit,
+    chat,
+    demo,
+    keys,
+    limits,
+    models,
+    nouns,
+    platform,
+    requests,
+    services,
+)
 from modelyard.entry.cli.commands import Nouns
 
 
@@ -34,6 +45,7 @@ for _command in (
     services.services,
     models.models,
     keys.keys,
+    limits.limits,
     requests.requests,
     audit.audit,
 ):

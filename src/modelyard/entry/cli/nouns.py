@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from modelyard.entry.cli import keys, models, requests, services
+from modelyard.entry.cli import keys, limits, models, requests, services
 from modelyard.entry.cli.commands import connected, permission
 from modelyard.entry.cli.output import Output
 from modelyard.entry.cli.session import Session
@@ -47,6 +47,12 @@ NOUNS = {
         _one_key,
         lambda out, key: keys.key_table(out, [key]),
     ),
+    "limits": _Noun(
+        lambda session: session.client.limits(),
+        limits.limit_table,
+        lambda session, name: session.client.limit(name),
+        limits.show_limit,
+    ),
     "requests": _Noun(
         lambda session: session.client.requests(limit=50),
         requests.request_table,
@@ -71,7 +77,7 @@ def _noun(word: str, known: tuple[str, ...]) -> str:
 @click.argument("name", required=False, default="")
 @connected
 def get(session: Session, noun: str, name: str) -> None:
-    """Things of a kind, or one of them whole: services, models, keys, requests.
+    """Things of a kind, or one of them whole: services, models, keys, limits, requests.
 
     \b
     Example:
@@ -87,22 +93,34 @@ def get(session: Session, noun: str, name: str) -> None:
         session.out.answer(found, lambda: kind.table(session.out, found))
 
 
-@click.command(short_help="Remove services, revoke keys.")
+@click.command(short_help="Remove services and limits, revoke keys.")
 @permission("services.write")
 @click.argument("noun", metavar="NOUN")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Remove a service although other documents name it; that part of theirs has no effect.",
+)
 @connected
-def delete(session: Session, noun: str, names: tuple[str, ...]) -> None:
-    """Remove services (their replicas finish what they work on) or revoke keys.
+def delete(session: Session, noun: str, names: tuple[str, ...], force: bool) -> None:
+    """Remove services (their replicas finish what they work on) or limits, or revoke keys.
 
     \b
     Example:
       modelyard delete service support
     """
-    if _noun(noun, ("services", "keys")) == "keys":
+    kind = _noun(noun, ("services", "keys", "limits"))
+    if kind == "keys":
         keys.revoke_all(session, names)
-        return
+    elif kind == "limits":
+        limits.delete_all(session, names)
+    else:
+        _delete_services(session, names, force)
+
+
+def _delete_services(session: Session, names: tuple[str, ...], force: bool) -> None:
     for name in names:
-        session.client.delete_service(name)
+        session.client.delete_service(name, force)
         session.out.line(f"service {name} is deleted; its replicas finish what they work on")
     session.out.answer({"deleted": list(names)}, lambda: None)

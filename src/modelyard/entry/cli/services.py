@@ -24,7 +24,7 @@ def services() -> None:
     """
 
 
-@click.command(short_help="Create or change services from documents.")
+@click.command(short_help="Create or change services and limits from documents.")
 @permission("services.write")
 @click.option(
     "-f",
@@ -32,7 +32,7 @@ def services() -> None:
     "file",
     required=True,
     type=click.Path(allow_dash=True, dir_okay=False, exists=True),
-    help="YAML or JSON with one or more service documents; - reads standard input.",
+    help="YAML or JSON with one or more documents (Service, Limit); - reads standard input.",
 )
 @click.option("--wait", is_flag=True, help="Return only when every service is ready.")
 @click.option(
@@ -44,21 +44,22 @@ def services() -> None:
 )
 @connected
 def apply(session: Session, file: str, wait: bool, timeout: int) -> None:
-    """Create or change services from documents; applying the same twice changes nothing.
+    """Create or change services and limits from documents: all of a file, or none. Applying the
+    same twice changes nothing.
 
     \b
     Example:
       modelyard apply -f service.yaml --wait
     """
-    applied = []
-    for document in read_documents(file):
-        answer = session.client.apply(document)
-        applied.append(answer)
+    applied = session.client.apply_all(read_documents(file))
+    for answer in applied:
         verb = "applied" if answer["changed"] else "unchanged"
-        session.out.line(f"service {answer['name']} {verb} (generation {answer['generation']})")
+        what = f"{answer['kind'].lower()} {answer['name']}"
+        session.out.line(f"{what} {verb} (generation {answer['generation']})")
     if wait:
         for answer in applied:
-            wait_ready(session, answer["name"], timeout)
+            if answer["kind"] == "Service":
+                wait_ready(session, answer["name"], timeout)
     session.out.answer(applied, lambda: None)
 
 
@@ -113,7 +114,7 @@ def list_(session: Session) -> None:
 
 def service_table(out: Output, found: list[dict[str, Any]]) -> None:
     """Services as a table."""
-    columns = ("name", "phase", ">ready", "model", "engine", "revision", "message")
+    columns = ("name", "phase", ">ready", "model", "engine", "revision", "canary", "message")
     out.table(
         columns,
         [_service_row(service) for service in found],
@@ -132,8 +133,19 @@ def _service_row(service: dict[str, Any]) -> tuple[str, ...]:
         status.get("model_version") or spec.get("model") or "-",
         status.get("engine") or spec.get("engine", {}).get("name", "xllamacpp"),
         status.get("revision") or "-",
+        canary_text(status) or "-",
         status.get("message") or "",
     )
+
+
+def canary_text(status: dict[str, Any]) -> str:
+    """`10 % to bot:4, starting`; empty without a canary."""
+    canary = status.get("canary")
+    if not canary:
+        return ""
+    what = canary["model_version"] or canary["revision"] or "nothing"
+    message = f": {canary['message']}" if canary["message"] else ""
+    return f"{100 * canary['weight']:.4g} % to {what}, {canary['phase']}{message}"
 
 
 def ready_count(status: dict[str, Any]) -> str:
@@ -173,6 +185,7 @@ def show_service(out: Output, service: dict[str, Any]) -> None:
             ("digest", status.get("model_digest", "")),
             ("engine", status.get("engine", "")),
             ("revision", status.get("revision", "")),
+            ("canary", canary_text(status)),
             ("generation", f"{service['generation']}" + (" (not yet running)" if behind else "")),
         ],
         indent=2,
@@ -182,12 +195,25 @@ def show_service(out: Output, service: dict[str, Any]) -> None:
 
 
 def _replica_table(out: Output, status: dict[str, Any]) -> None:
-    if not status.get("replicas"):
-        urls = [(endpoint["id"], endpoint["url"]) for endpoint in status.get("endpoints") or []]
+    parts = [part for part in (status, status.get("canary")) if part]
+    replicas = replicas_of(status)
+    urls = [
+        (endpoint["id"], endpoint["url"])
+        for part in parts
+        if not part.get("replicas")
+        for endpoint in part.get("endpoints") or ()
+    ]
+    if urls or not replicas:
         out.table(("endpoint", "url"), urls, empty="no replicas run")
-        return
-    columns = ("replica", "phase", "since", ">restarts", ">memory", ">pid", "url", "reason")
-    out.table(columns, [_replica_row(replica) for replica in status["replicas"]])
+    if replicas:
+        columns = ("replica", "phase", "since", ">restarts", ">memory", ">pid", "url", "reason")
+        out.table(columns, [_replica_row(replica) for replica in replicas])
+
+
+def replicas_of(status: dict[str, Any]) -> list[dict[str, Any]]:
+    """The replicas of the stable revision and of its canary."""
+    canary = status.get("canary") or {}
+    return [*(status.get("replicas") or ()), *(canary.get("replicas") or ())]
 
 
 def _replica_row(replica: dict[str, Any]) -> tuple[str, ...]:
@@ -224,7 +250,7 @@ def logs(session: Session, name: str, replica: str, lines: int) -> None:
       modelyard services logs support --lines 20
     """
     status = session.client.service(name)["status"] or {}
-    known = [found["id"] for found in status.get("replicas") or []]
+    known = [found["id"] for found in replicas_of(status)]
     wanted = [replica] if replica else known
     found = {one: session.client.logs(name, one, lines) for one in wanted}
     session.out.answer(found, lambda: _show_logs(session.out, found))

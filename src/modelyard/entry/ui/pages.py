@@ -8,14 +8,14 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
 
-from modelyard.domain.access import ROLES, Principal
+from modelyard.domain.access import PRIORITIES, ROLES, Principal, holds
 from modelyard.entry.api.access import audit_entries
 from modelyard.entry.api.allow import allow
 from modelyard.entry.api.answers import respond
 from modelyard.entry.api.context import Context, context
 from modelyard.entry.api.requests import filters_of, overview_of
 from modelyard.entry.api.services import with_memory
-from modelyard.entry.ui import shown, use_it
+from modelyard.entry.ui import shown, traffic, use_it
 from modelyard.errors import ModelyardError, Unauthenticated
 from modelyard.lib import clock
 
@@ -98,8 +98,11 @@ def overview(
 def services(
     request: Request, here: Here, who: Annotated[Principal, page_for("services.read")]
 ) -> Response:
-    """What is served, and how it is."""
-    return render(request, "services.html", who, services=here.app.services.list(who.tenant))
+    """What is served, how it is, and how requests reach it."""
+    found, limits = here.app.services.list(who.tenant), _limits(here, who)
+    names = {one["document"]["name"] for one in found}
+    rows = [{**one, "traffic": traffic.of(one, names, limits)} for one in found]
+    return render(request, "services.html", who, services=rows)
 
 
 @router.get("/services/{name}")
@@ -110,7 +113,16 @@ def service(
     found = here.app.services.get(who.tenant, name)
     found["status"] = with_memory(here, found["status"])
     usage = _usage(here, name, _about(here, who.tenant, name))
-    return render(request, "service.html", who, name=name, service=found, usage=usage)
+    names = {one["document"]["name"] for one in here.app.services.list(who.tenant)}
+    reached = traffic.of(found, names, _limits(here, who))
+    values = {"name": name, "service": found, "usage": usage, "traffic": reached}
+    return render(request, "service.html", who, **values)
+
+
+def _limits(here: Context, who: Principal) -> list[dict[str, Any]]:
+    """All limits, for those who may see them."""
+    may = who.may("limits.read")
+    return here.app.limits.list(who.tenant, clock.now_us()) if may else []
 
 
 @router.get("/services/{name}/replicas/{replica}")
@@ -189,7 +201,20 @@ def keys(
     """Who may call."""
     names = [one["document"]["name"] for one in here.app.services.list(who.tenant)]
     values = {"keys": here.app.access.keys(who.tenant), "services": names, "roles": sorted(ROLES)}
-    return render(request, "keys.html", who, **values, now_us=clock.now_us())
+    return render(request, "keys.html", who, **values, priorities=PRIORITIES, now_us=clock.now_us())
+
+
+@router.get("/limits")
+def limits(
+    request: Request, here: Here, who: Annotated[Principal, page_for("limits.read")]
+) -> Response:
+    """What callers may use."""
+    now_us = clock.now_us()
+    valid = [one for one in here.app.access.keys(who.tenant) if holds(one, now_us)]
+    names = [one["document"]["name"] for one in here.app.services.list(who.tenant)]
+    own = sum(bool(key["limits"]) for key in valid)
+    values = {"limits": _limits(here, who), "services": names, "keys": valid, "own": own}
+    return render(request, "limits.html", who, **values)
 
 
 @router.get("/chat")

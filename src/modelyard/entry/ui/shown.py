@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from modelyard.entry import wording
+from modelyard.entry.ui import traffic
 from modelyard.lib import clock
 
 MINUTE_US = 60_000_000
@@ -52,7 +54,7 @@ def shape(phase: str) -> str:
     return {
         "ready": "●", "completed": "●", "ok": "●", "cached": "●",
         "starting": "◐", "pending": "◌", "draining": "◑", "cancelled": "◑",
-        "degraded": "◒", "rejected": "▲",
+        "degraded": "◒", "rejected": "▲", "same": "○",
     }.get(phase, "✕")  # fmt: skip
 
 
@@ -60,7 +62,7 @@ def tone(phase: str) -> str:
     """The class that colours a state."""
     if phase in ("ready", "completed", "ok", "cached"):
         return "good"
-    if phase in ("starting", "pending", "draining", "cancelled", "degraded", "rejected"):
+    if phase in ("starting", "pending", "draining", "cancelled", "degraded", "rejected", "same"):
         return "warn"
     return "bad"
 
@@ -129,4 +131,8 @@ FILTERS = {
     "iso": iso,
     "shape": shape,
     "tone": tone,
+    "share": traffic.share,
+    "bounds": wording.bounds,
+    "budget": wording.budget,
+    "whom": wording.whom,
 }

@@ -1,12 +1,17 @@
 """The OpenAI dialect's edges: error envelope, statuses, route paths."""
 
+from math import ceil
+
 import msgspec
 
 from modelyard import errors
 
-PERMISSION = "inference.call"
-"""What a key must hold for the routes."""
-ROUTES = {b"/v1/chat/completions": "/v1/chat/completions", b"/v1/completions": "/v1/completions"}
+STREAMED = frozenset({"/v1/chat/completions", "/v1/completions"})
+"""Routes whose answers may be streams."""
+ROUTES = {route.encode(): route for route in (*sorted(STREAMED), "/v1/embeddings")}
+
+MAX_RETRY_AFTER_S = 120.0
+"""The official clients do not retry at all when they are told to wait longer."""
 
 _STATUSES: tuple[tuple[type[errors.ModelyardError], int, str], ...] = (
     (errors.Unauthenticated, 401, "invalid_request_error"),
@@ -49,12 +54,24 @@ def envelope(error: errors.ModelyardError) -> bytes:
     )
 
 
+def retry_headers(error: errors.ModelyardError, status: int) -> bytes:
+    """When it is worth trying again, as the official clients read it."""
+    if isinstance(error, errors.Limited):
+        wait_s = min(max(error.retry_after_s, 0.001), MAX_RETRY_AFTER_S)
+        told = b"Retry-After: %d\r\nRetry-After-Ms: %d\r\n" % (ceil(wait_s), ceil(wait_s * 1000))
+        return told if error.worth_retrying else told + b"X-Should-Retry: false\r\n"
+    return b"Retry-After: 1\r\n" if status in (429, 503) else b""
+
+
 def upstream_message(raw: msgspec.Raw) -> str:
     """The text of an upstream's `error` member; empty when there is none."""
     data = bytes(raw)
     if not data or data == b"null":
         return ""
-    value = msgspec.json.decode(data)
+    try:
+        value = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return "an error that cannot be read"
     message = value.get("message") if isinstance(value, dict) else value
     return str(message or "unknown error")[:2000]
 

@@ -63,7 +63,7 @@ def _detail(body: bytes) -> tuple[dict[str, Any], bool]:
     """The error object, and whether it is where and how OpenAI's clients expect it."""
     try:
         value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}, False
     if not isinstance(value, dict):
         return {}, False

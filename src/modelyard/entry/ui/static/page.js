@@ -33,6 +33,11 @@ document.addEventListener("click", (event) => {
   if (tab) chooseTab(tab);
   const revoke = event.target.closest("button.revoke");
   if (revoke) revokeKey(revoke.dataset.key);
+  const limit = event.target.closest("button.limit-key");
+  if (limit) openKeyLimits(limit.dataset);
+  const unlimit = event.target.closest("button.delete-limit");
+  if (unlimit) deleteLimit(unlimit.dataset.limit);
+  if (event.target.closest("dialog button.close")) event.target.closest("dialog").close();
   const make = event.target.closest("button.make-key");
   if (make) makeKey({ role: "caller", services: [make.dataset.service], label: `for ${make.dataset.service}` }, $(".new-key"));
 });
@@ -50,7 +55,7 @@ function chooseTab(tab) {
   for (const panel of $$("[data-panel]", box)) panel.hidden = panel.dataset.panel !== tab.dataset.tab;
 }
 
-const places = { o: "/", s: "/services", m: "/models", r: "/requests", c: "/chat", k: "/keys" };
+const places = { o: "/", s: "/services", m: "/models", r: "/requests", c: "/chat", k: "/keys", l: "/limits" };
 let goPressed = false;
 
 document.addEventListener("keydown", (event) => {
@@ -110,8 +115,71 @@ async function revokeKey(id) {
 
 $("#key-form")?.addEventListener("submit", (event) => {
   event.preventDefault();
-  const fields = Object.fromEntries(new FormData(event.target));
-  makeKey({ ...fields, services: fields.services ? [fields.services] : [] }, $("#new-key"));
+  const { services, role, team, person, client, label, priority, ...bounds } = Object.fromEntries(new FormData(event.target));
+  const limits = withoutNull(boundsOf(bounds));
+  makeKey({ role, team, person, client, label, priority, limits, services: services ? [services] : [] }, $("#new-key"));
+});
+
+// --- limits ----------------------------------------------------------------------------------
+
+function boundsOf(fields) {
+  const number = (name) => (fields[name] ? Number(fields[name]) : null);
+  const usd = number("budget_usd");
+  return {
+    requests_per_minute: number("rpm"), tokens_per_minute: number("tpm"), concurrency: number("concurrency"),
+    budget: usd ? { usd, per: fields.per } : null, unknown_price: usd ? fields.unknown_price : null,
+  };
+}
+
+function withoutNull(values) {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null && value !== ""));
+}
+
+async function change(problem, call) {
+  try {
+    await call();
+    location.reload();
+  } catch (error) {
+    problem.textContent = error.message;
+    problem.hidden = false;
+  }
+}
+
+$("#limit-form")?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const { name, key, team, person, service, each, ...bounds } = Object.fromEntries(new FormData(event.target));
+  const spec = withoutNull({ key, team, person, service, each, ...boundsOf(bounds) });
+  const body = { apiVersion: "modelyard/v1", kind: "Limit", name, spec };
+  change($("#limit-problem"), () => api("POST", "/api/limits", body));
+});
+
+async function deleteLimit(name) {
+  if (!confirm(`Delete limit ${name}? Nothing is bounded by it any more.`)) return;
+  try {
+    await api("DELETE", `/api/limits/${name}`);
+    location.reload();
+  } catch (problem) {
+    alert(problem.message);
+  }
+}
+
+function openKeyLimits({ key, limits, priority }) {
+  const form = $("#key-limits"), known = JSON.parse(limits), budget = known.budget || {};
+  const values = {
+    rpm: known.requests_per_minute, tpm: known.tokens_per_minute, concurrency: known.concurrency,
+    budget_usd: budget.usd, per: budget.per || "month", unknown_price: known.unknown_price || "refuse", priority,
+  };
+  for (const [name, value] of Object.entries(values)) form.elements[name].value = value ?? "";
+  $("code", form).textContent = form.dataset.key = key;
+  $(".bad", form).hidden = true;
+  $("#limit-dialog").showModal();
+}
+
+$("#key-limits")?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const form = event.target, { priority, ...bounds } = Object.fromEntries(new FormData(form));
+  const body = { limits: boundsOf(bounds), priority };
+  change($(".bad", form), () => api("PATCH", `/api/keys/${form.dataset.key}`, body));
 });
 
 $("select[data-submit]")?.addEventListener("change", (event) => event.target.form.submit());

@@ -1,0 +1,147 @@
+"""What a request may use, reserved before dispatch, and what it did use, settled at its end."""
+
+import re
+from typing import TYPE_CHECKING
+
+from modelyard.domain import pricing
+from modelyard.domain.limits import Denied, said
+from modelyard.domain.records import Outcome
+from modelyard.errors import Unavailable
+from modelyard.gateway.body import Inspected
+from modelyard.lib import clock
+from modelyard.ports.ledger import Pending
+
+if TYPE_CHECKING:
+    from modelyard.gateway.catalog import Lane
+    from modelyard.gateway.exchange import Exchange
+
+BYTES_PER_TOKEN = 4.0
+"""Until a service's answers have told its own figure."""
+_LEARNING = 0.05
+BUSY_S = 2.0
+"""How long a request waits for a ledger that another gateway process holds."""
+_IMAGE_TOKENS = 1000
+_EMBEDDED = re.compile(rb";base64,[A-Za-z0-9+/=]*")
+
+
+def reserve(exchange: "Exchange") -> float:
+    """Reserve what the request may use; seconds after which to ask again, 0 when it is done.
+    Raises Limited, and Unavailable when nobody could decide."""
+    lane, seen = exchange.lane, exchange.seen
+    assert lane is not None
+    assert seen is not None
+    tokens_input = input_estimate(exchange)
+    tokens_output = most_output(seen, exchange.gateway.settings.reserve_output_tokens)
+    answer = exchange.gateway.ledger.reserve(
+        lane.counters,
+        tokens_input + tokens_output,
+        _most_money(exchange, tokens_input, tokens_output),
+        clock.now_us(),
+    )
+    if type(answer) is Pending:
+        if exchange.elapsed_us() > BUSY_S * 1_000_000:
+            raise Unavailable(
+                "limits could not be checked: another gateway process does not let go of them",
+                hint="try again in a moment",
+                code="ledger_busy",
+            )
+        return answer.retry_in_s
+    if type(answer) is Denied:
+        raise said.refusal(answer)
+    exchange.lease = answer  # type: ignore[assignment]
+    return 0.0
+
+
+def most_output(seen: Inspected, unsaid: int) -> int:
+    """Tokens that the answer may have; `unsaid` is taken where the request does not say."""
+    most = seen.max_completion_tokens or seen.max_tokens or unsaid
+    return most * (seen.n or 1)
+
+
+def input_estimate(exchange: "Exchange") -> int:
+    """About how many tokens the request has, from its bytes. Embedded images and sounds are
+    counted as such, not by their size."""
+    body, size, embedded = exchange.body, len(exchange.body), 0
+    if b";base64," in body:
+        pieces = [len(piece) for piece in _EMBEDDED.findall(body)]
+        size, embedded = size - sum(pieces), len(pieces) * _IMAGE_TOKENS
+    service = exchange.service
+    assert service is not None
+    return int(size / service.bytes_per_token) + 1 + embedded
+
+
+def _most_money(exchange: "Exchange", tokens_input: int, tokens_output: int) -> int | None:
+    variant = exchange.variant
+    if variant is None or variant.price is None:
+        return None
+    return pricing.at_most_nano_usd(variant.price, tokens_input, tokens_output, variant.slots)
+
+
+def headers(lane: "Lane", exchange: "Exchange") -> bytes:
+    """`x-ratelimit-*` of what binds the caller most."""
+    return said.headers(exchange.gateway.ledger.standing(lane.counters, clock.now_us()))
+
+
+def settle(exchange: "Exchange") -> None:
+    """Fill in tokens and cost of the record, and correct the reservation to them."""
+    _count(exchange)
+    _charge(exchange)
+    lease = exchange.lease
+    if lease is None:
+        return
+    record = exchange.record
+    if record.outcome == Outcome.CACHED:
+        exchange.gateway.ledger.settle(lease, 0, 0, clock.now_us())
+        return
+    tokens: int = (record.tokens_input or 0) + (record.tokens_output or 0)
+    money = record.cost_nano_usd or 0
+    if not tokens and record.outcome == Outcome.COMPLETED:
+        tokens, money = lease.tokens, lease.money_nano_usd  # it did something, nobody knows what
+    exchange.gateway.ledger.settle(lease, tokens, money, clock.now_us())
+
+
+def _count(exchange: "Exchange") -> None:
+    record, answering = exchange.record, exchange.answering
+    if answering is None:
+        return
+    tally = answering.tally
+    record.finish_reason = tally.finish_reason
+    usage = tally.usage
+    if usage is not None:
+        record.tokens_input, record.tokens_output = usage.prompt_tokens, usage.completion_tokens
+        details = usage.prompt_tokens_details
+        record.tokens_cached = details.cached_tokens if details is not None else None
+        _learn(exchange, usage.prompt_tokens or 0)
+    elif tally.events or record.outcome == Outcome.CANCELLED:
+        # It ended before its usage was told. Every event carried about one token, and the engine
+        # has read the question.
+        record.tokens_input, record.tokens_output = input_estimate(exchange), tally.events
+        record.usage_estimated = True
+
+
+def _learn(exchange: "Exchange", tokens: int) -> None:
+    service = exchange.service
+    if tokens > 0 and service is not None and b";base64," not in exchange.body:
+        seen = min(max(len(exchange.body) / tokens, 1.0), 16.0)
+        service.bytes_per_token += (seen - service.bytes_per_token) * _LEARNING
+
+
+def _charge(exchange: "Exchange") -> None:
+    record, variant = exchange.record, exchange.variant
+    if record.outcome == Outcome.CACHED:
+        record.cost_nano_usd = 0
+        return
+    if variant is None or variant.price is None:
+        return
+    price = variant.price
+    cost = 0
+    if record.tokens_input is not None or record.tokens_output is not None:
+        cost = pricing.cost_nano_usd(
+            price, record.tokens_input or 0, record.tokens_output or 0, record.tokens_cached or 0
+        )
+    elif not price.replica_hour:
+        return
+    if price.replica_hour:
+        busy_us = sum(attempt.duration_us for attempt in exchange.attempts)
+        cost += pricing.time_cost_nano_usd(price, busy_us, variant.slots)
+    record.cost_nano_usd = cost
