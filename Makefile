@@ -6,8 +6,9 @@ ARGS ?=
 JSON ?=
 TO_JSON = $(if $(JSON),--json $(JSON))
 WORKERS ?= 2
+SECONDS ?= 300
 
-.PHONY: demo test check format bench bench-gateway bench-engine chaos accuracy screenshots lock clean
+.PHONY: demo test check format bench bench-gateway bench-engine soak chaos accuracy screenshots lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,7 +16,10 @@ help:
 	@echo "make test            set up everything and run the tests"
 	@echo "make check           ruff, mypy, import contracts"
 	@echo "make bench           figures of the gateway and of the engine beside peers (JSON=PATH)"
-	@echo "make chaos           kill every process under load; nothing may be lost"
+	@echo "make bench-gateway   the gateway beside nginx, Rust routers, LiteLLM (ARGS=--quick: half a minute)"
+	@echo "make bench-engine    what the gateway leaves of an engine's speed"
+	@echo "make soak            minutes of mixed traffic; memory must stay flat (SECONDS=300)"
+	@echo "make chaos           kill, freeze and slow everything under load; nothing may be lost"
 	@echo "make accuracy        v1, v2, v3 of the shipped model on the held-out questions"
 
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -47,6 +51,9 @@ bench-gateway: $(VENV)/.ready
 
 bench-engine: $(VENV)/.ready
 	$(BIN)/python -m bench.engine $(TO_JSON) $(ARGS)
+
+soak: $(VENV)/.ready
+	$(BIN)/python -m bench.soak --seconds $(SECONDS) $(TO_JSON) $(ARGS)
 
 chaos: $(VENV)/.ready
 	$(BIN)/python -m bench.chaos $(TO_JSON) $(ARGS)
