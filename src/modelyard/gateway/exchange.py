@@ -354,9 +354,11 @@ class Exchange:
             record.routing = self.variant.explain(self.picked)
         metering.settle(self)
         self.gateway.ended(self)
+        # Both know this exchange: without them it is freed at once, not by a garbage collection.
+        self.answering = self.picked = None
 
     def _release_client(self) -> None:
-        client, self.client = self.client, None
+        client, self.client, self.seat = self.client, None, None
         if client is not None:
             client.exchange_over()
 

@@ -1,6 +1,7 @@
 """One revision of a service: the endpoints that answer for it, and the router that chooses."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from modelyard.domain import snapshot as snapshots
@@ -23,7 +24,16 @@ class Pick(NamedTuple):
 class Variant:
     """See the module."""
 
-    __slots__ = ("candidates", "endpoints", "price", "revision", "router", "rule", "slots")
+    __slots__ = (
+        "_templates",
+        "candidates",
+        "endpoints",
+        "price",
+        "revision",
+        "router",
+        "rule",
+        "slots",
+    )
 
     def __init__(
         self, revision: snapshots.Revision, endpoints: list[Endpoint], router: Router, rule: str
@@ -37,6 +47,7 @@ class Variant:
         self.rule = rule
         self.candidates: list[Candidate] = []
         """In the order of the endpoints."""
+        self._templates: dict[tuple[int, str], str] = {}
 
     @classmethod
     def of(
@@ -72,7 +83,11 @@ class Variant:
         return variant
 
     def pick(
-        self, prompt: bytes, session: bytes, now_s: float, tried: Iterable[Endpoint] = ()
+        self,
+        prompt: bytes,
+        session: bytes,
+        now_s: float,
+        tried: Sequence[Endpoint] = (),
     ) -> Pick | None:
         """Choose among the endpoints that work and were not tried by this request.
 
@@ -80,24 +95,31 @@ class Variant:
         open), and then a single request tries each out. None: all were tried, or there is none.
         """
         endpoints = self.endpoints
-        usable = [
-            at
-            for at, endpoint in enumerate(endpoints)
-            if not endpoint.breaker.shut(now_s) and endpoint not in tried
-        ]
-        if len(usable) == len(endpoints) > 1:
-            among = self.candidates
-            choice = self.router.choose(prompt, now_s, session)
-            return Pick(endpoints[choice.index], among[choice.index], choice, among)
-        usable = usable or [at for at, endpoint in enumerate(endpoints) if endpoint not in tried]
+        if not tried and not any(map(_watched, endpoints)):
+            if len(endpoints) > 1:
+                choice = self.router.choose(prompt, now_s, session)
+                at = choice.index
+                return Pick(endpoints[at], self.candidates[at], choice, self.candidates)
+            return Pick(endpoints[0]) if endpoints else None
+        return self._pick_of_some(prompt, session, now_s, tried)
+
+    def _pick_of_some(
+        self,
+        prompt: bytes,
+        session: bytes,
+        now_s: float,
+        tried: Sequence[Endpoint],
+    ) -> Pick | None:
+        untried = [at for at, endpoint in enumerate(self.endpoints) if endpoint not in tried]
+        usable = [at for at in untried if not self.endpoints[at].breaker.shut(now_s)] or untried
         if not usable:
             return None
-        if len(endpoints) == 1:
-            return Pick(endpoints[0])
+        if len(self.endpoints) == 1:
+            return Pick(self.endpoints[0])
         among = [self.candidates[at] for at in usable]
         choice = self.router.choose(prompt, now_s, session, among)
         at = usable[choice.index]
-        return Pick(endpoints[at], self.candidates[at], choice, among)
+        return Pick(self.endpoints[at], self.candidates[at], choice, among)
 
     def has_other(self, tried: list[Endpoint]) -> bool:
         """Whether there is an endpoint that this request did not try."""
@@ -117,8 +139,24 @@ class Variant:
         scores = choice.scores
         if not scores:
             return f"{self.rule}: {choice.why}"
-        chosen = choice.index
-        others = sorted((score, at) for at, score in enumerate(scores) if at != chosen)
-        told = [(scores[chosen], chosen), *others[: _MOST_TOLD - 1]]
-        shown = ", ".join([f"{pick.among[at].id} {score:.4g}" for score, at in told])
-        return f"{self.rule}: {choice.why}: {shown}"
+        if pick.among is not self.candidates or len(scores) > _MOST_TOLD:
+            return self._template(choice, pick.among) % tuple(_chosen_first(choice))
+        template = self._templates.get((choice.index, choice.why))
+        if template is None:
+            template = self._template(choice, self.candidates)
+            self._templates[choice.index, choice.why] = template
+        return template % tuple(_chosen_first(choice))
+
+    def _template(self, choice: Choice, among: Sequence[Candidate]) -> str:
+        ids = [candidate.id.replace("%", "%%") for candidate in among]
+        at = choice.index
+        ordered = [ids[at], *ids[:at], *ids[at + 1 :]][:_MOST_TOLD]
+        return f"{self.rule}: {choice.why}: " + ", ".join([f"{one} %.4g" for one in ordered])
+
+
+_watched = attrgetter("breaker.watched")
+
+
+def _chosen_first(choice: Choice) -> list[float]:
+    at, scores = choice.index, choice.scores
+    return [scores[at], *scores[:at], *scores[at + 1 :]][:_MOST_TOLD]

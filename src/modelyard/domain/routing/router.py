@@ -21,6 +21,9 @@ DRIFT = 0.1
 GONE = -1
 """Number of a candidate that was removed."""
 NO_MATCHES: list[int] = []
+SHORT_BYTES = 1024
+"""Shorter prompts, of about 256 tokens, are not looked up among the prefixes and not remembered:
+what is cached of them saves an engine less than the wait for anything else."""
 
 
 class Router:
@@ -42,6 +45,8 @@ class Router:
         self.tokens_per_byte = TOKENS_PER_BYTE
         self.processes = processes
         self._turn = process
+        self._unmatched = NO_MATCHES
+        """Zeros, for every number that a candidate has."""
         self._reports = 0
         self._visited = 0
 
@@ -51,6 +56,7 @@ class Router:
         """A candidate of which nothing is known. `slots` 0: unknown."""
         candidate = Candidate(endpoint_id, slots, self.index.add())
         self.candidates.append(candidate)
+        self._unmatched = [0] * (candidate.number + 1 + len(self._unmatched))
         return candidate
 
     def remove(self, candidate: Candidate) -> None:
@@ -77,15 +83,19 @@ class Router:
         self._turn += 1
         if len(usable) == 1:
             return Choice(0, [], "the only one")
-        matched = self.index.match(prompt) if self.rule.uses_prefixes else NO_MATCHES
+        matched = self.index.match(prompt) if self.looks_up(prompt) else self._unmatched
         request = Request(len(prompt), matched, self.tokens_per_byte, now_s, session)
         return self.rule.choose(usable, request, self._turn)
+
+    def looks_up(self, prompt: bytes) -> bool:
+        """Whether prefixes matter for this prompt."""
+        return self.rule.uses_prefixes and len(prompt) >= SHORT_BYTES
 
     def dispatch(self, candidate: Candidate, prompt: bytes, now_s: float) -> "Work":
         """Count the request, just before it is sent to that candidate. Prefixes are remembered
         only where there is something to choose."""
         belief = NOTHING
-        if self.rule.uses_prefixes and len(self.candidates) > 1 and candidate.number != GONE:
+        if self.looks_up(prompt) and len(self.candidates) > 1 and candidate.number != GONE:
             belief = self.index.insert(prompt, candidate.number)
         return Work(self, candidate, prompt, belief, now_s)
 
@@ -176,7 +186,7 @@ class Work:
         candidate = self.candidate
         if self._first_s < 0:
             candidate.prefilled(self._number, now_s)
-            if candidate.number != GONE:
+            if candidate.number != GONE and self._router.looks_up(self._prompt):
                 held = self._belief.held
                 self._router.index.withdraw(self._prompt, candidate.number, held)
         candidate.leave()
