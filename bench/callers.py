@@ -12,6 +12,8 @@ SERVICES = ("support", "outside")
 MOST_CALLS = 20_000
 TIMEOUT_S = 60.0
 BROKEN_STREAM = "error in the stream"
+CUT_STREAM = "stream cut"
+"""Begun, and closed without an error that a client can read."""
 
 
 class Callers:
@@ -48,10 +50,13 @@ class Callers:
     def _call(self, http: httpx.Client, service: str, question: str, stream: bool) -> None:
         body = {"model": service, "stream": stream,
                 "messages": [{"role": "user", "content": question}]}  # fmt: skip
+        began = False
         try:
-            answer = http.post("/v1/chat/completions", json=body)
+            with http.stream("POST", "/v1/chat/completions", json=body) as answer:
+                began = stream and answer.status_code == 200
+                answer.read()
         except httpx.HTTPError as error:
-            self._failed(type(error).__name__)
+            self._failed(CUT_STREAM if began else type(error).__name__)
             return
         if answer.status_code != 200:
             self._failed(f"{answer.status_code} {answer.json()['error']['code']}")

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench import report
-from bench.callers import BROKEN_STREAM, Callers
+from bench.callers import BROKEN_STREAM, CUT_STREAM, Callers
 from bench.installation import HEAL_S, Installation, Outside, locked, wait_for
 from bench.processes import Process, alive, freeze, frozen, kill
 from modelyard.client import Client
@@ -58,8 +58,13 @@ class Struck(NamedTuple):
         """Calls that failed although something was there that could have answered."""
         if self.what in MAY_LOSE_CONNECTIONS:
             return 0
-        excused = self.failures[BROKEN_STREAM] if self.what in MAY_BREAK_STREAMS else 0
+        excused = self.broken_streams if self.what in MAY_BREAK_STREAMS else 0
         return self.failures.total() - excused
+
+    @property
+    def broken_streams(self) -> int:
+        """Streams that had begun and did not end well."""
+        return self.failures[BROKEN_STREAM] + self.failures[CUT_STREAM]
 
 
 def main() -> None:
@@ -96,8 +101,8 @@ def run(
     left = [one for one in installation.seen.values() if alive(one.pid)]
     print(f"\n{len(callers.answered)} requests answered, {len(missing)} without a record")
     avoidable = sum(one.avoidable for one in struck)
-    broken = sum(one.failures[BROKEN_STREAM] for one in struck)
-    print(f"{avoidable} failed that need not have, {broken} begun streams ended with an error")
+    broken = sum(one.broken_streams for one in struck)
+    print(f"{avoidable} failed that need not have, {broken} begun streams broken off")
     print(f"stopped with {code}, {len(left)} processes left running")
     for process in left:
         print(f"  left: {process.kind} {process.pid}")
