@@ -37,32 +37,14 @@ _MAX_NAME = 64
 
 
 class Exchange:
-    """The state of one request. What it has not come to yet stands in the class."""
+    """The state of one request."""
 
-    lane: Lane | None = None
-    seen: Inspected | None = None
-    service: Service | None = None
-    """The one that answers; another than the lane's after a fallback."""
-    variant: Variant | None = None
-    answering: answers.Answering | None = None
-    attempt: Attempt | None = None
-    picked: Pick | None = None
-    work: Work | None = None
-    """What the router counts for the attempt."""
-    waits: Waits | None = None
-    lease: Lease | None = None
-    seat: Seat | None = None
-    caused_by = ""
-    """The request on whose behalf the gateway makes this one."""
-    shadow = False
-    deserted = False
-    """Whether its client has left, and it goes on for others who wait for its answer."""
-    slot = -1
-    committed = False
-    """Whether the client has seen a byte of the answer."""
-    is_over = False
-    _step = 0
-    fallbacks_tried = 0
+    __slots__ = (
+        "_step", "answering", "attempt", "attempts", "body", "caused_by", "client", "committed",
+        "deserted", "fallbacks_tried", "gateway", "head", "is_over", "lane", "last_activity_s",
+        "lease", "picked", "record", "route", "seat", "seen", "service", "shadow", "slot",
+        "started_s", "tried", "variant", "waits", "work",
+    )  # fmt: skip
 
     def __init__(
         self, gateway: "Gateway", client: Client, head: RequestHead, body: bytes, route: str,
@@ -73,12 +55,38 @@ class Exchange:
         self.head = head
         self.body = body
         self.route = route
-        self.started_s = started_s
-        self.last_activity_s = started_s
+        self.started_s = self.last_activity_s = started_s
         self.record: RequestRecord = gateway.unknown
+        self.caused_by = ""
+        """The request on whose behalf the gateway makes this one."""
+        self.shadow = False
+        # Who asks what of whom.
+        self.seen: Inspected | None = None
+        self.lane: Lane | None = None
+        self.lease: Lease | None = None
+        self.slot = -1
+        self.seat: Seat | None = None
+        self.waits: Waits | None = None
+        self._step = 0
+        # The attempt, and those before it.
+        self.service: Service | None = None
+        """The one that answers; another than the lane's after a fallback."""
+        self.variant: Variant | None = None
+        self.picked: Pick | None = None
+        self.work: Work | None = None
+        """What the router counts for the attempt."""
+        self.attempt: Attempt | None = None
+        self.answering: answers.Answering | None = None
         self.tried: list[Endpoint] = []
         """Of the service that is to answer."""
         self.attempts: list[AttemptRecord] = []
+        self.fallbacks_tried = 0
+        # How far the client has got.
+        self.committed = False
+        """Whether it has seen a byte of the answer."""
+        self.deserted = False
+        """Whether it has left, and this goes on for others who wait for the answer."""
+        self.is_over = False
 
     # --- before dispatch -------------------------------------------------------------------
 

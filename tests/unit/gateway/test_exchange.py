@@ -217,7 +217,7 @@ async def test_a_fault_of_ours_is_a_500_with_a_record_and_harms_no_other_request
     async with rig(tmp_path) as one:
         one.serve(echo=[endpoint(url)])
         with monkeypatch.context() as broken:
-            broken.setattr("modelyard.gateway.answers.choose", lambda *_: 1 / 0)
+            broken.setattr("modelyard.gateway.dispatch.rewrite", lambda *_, **__: 1 / 0)
             status, body = await ask(one, question())
             assert status == 500
             assert json.loads(body)["error"]["code"] == "internal"
