@@ -27,6 +27,7 @@ help:
 	@echo "make bench-gateway   the gateway beside nginx, Rust routers, LiteLLM (ARGS=--quick: half a minute)"
 	@echo "make bench-engine    what the gateway leaves of an engine's speed"
 	@echo "make soak            minutes of mixed traffic; memory must stay flat (SECONDS=300)"
+	@echo "make bench-routing-live  the routing rules through a real gateway, on echo engines with caches"
 	@echo "make chaos           kill, freeze and slow everything under load; nothing may be lost"
 	@echo "make accuracy        v1, v2, v3 of the shipped model on the held-out questions"
 
@@ -70,6 +71,9 @@ bench: bench-gateway bench-engine
 
 bench-gateway: $(VENV)/.ready $(RELEASE)
 	$(RELEASED) $(BIN)/python -m bench.gateway $(TO_JSON) $(ARGS)
+
+bench-routing-live: $(VENV)/.ready
+	$(BIN)/python -m bench.routing_live $(TO_JSON) $(ARGS)
 
 bench-engine: $(VENV)/.ready $(RELEASE)
 	$(RELEASED) $(BIN)/python -m bench.engine $(TO_JSON) $(ARGS)
