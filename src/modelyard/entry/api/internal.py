@@ -44,11 +44,16 @@ async def append(
     `first` counts the entries before the piece; those that are stored already are skipped.
     """
     payloads, size_bytes = frames.whole(await request.body())
+    if payloads:
+        batch = decoded(source, first, payloads)
+        await run_in_threadpool(here.app.insight.ingest, batch)
+    return {"size_bytes": size_bytes, "rows": len(payloads)}
+
+
+def decoded(source: str, first: int, payloads: list[bytes]) -> Batch:
+    """The entries of a segment from number `first` on. Raises Invalid."""
     try:
         rows = [_entries.decode(payload) for payload in payloads]
     except msgspec.DecodeError as error:
         raise Invalid(f"records: {error}") from None
-    if rows:
-        batch = Batch(source, first + len(rows), rows)
-        await run_in_threadpool(here.app.insight.ingest, batch)
-    return {"size_bytes": size_bytes, "rows": len(rows)}
+    return Batch(source, first + len(rows), rows)
