@@ -7,7 +7,7 @@ JSON ?=
 TO_JSON = $(if $(JSON),--json $(JSON))
 WORKERS ?= 2
 
-.PHONY: demo test check format bench bench-gateway bench-engine chaos accuracy screenshots lock clean
+.PHONY: demo test check format bench bench-gateway bench-engine bench-ingest chaos accuracy screenshots lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test            set up everything and run the tests"
 	@echo "make check           ruff, mypy, import contracts"
 	@echo "make bench           figures of the gateway and of the engine beside peers (JSON=PATH)"
+	@echo "make bench-ingest    what storing a request record costs, stage by stage"
 	@echo "make chaos           kill every process under load; nothing may be lost"
 	@echo "make accuracy        v1, v2, v3 of the shipped model on the held-out questions"
 
@@ -44,6 +45,9 @@ bench: bench-gateway bench-engine
 
 bench-gateway: $(VENV)/.ready
 	$(BIN)/python -m bench.gateway $(TO_JSON) $(ARGS)
+
+bench-ingest: $(VENV)/.ready
+	$(BIN)/python -m bench.ingest $(TO_JSON) $(ARGS)
 
 bench-engine: $(VENV)/.ready
 	$(BIN)/python -m bench.engine $(TO_JSON) $(ARGS)

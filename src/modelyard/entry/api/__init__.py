@@ -37,7 +37,7 @@ def create_api(app: App, target: Target, gateway_url: str, control_url: str) -> 
         page_keys=PageKeys(app.access),
     )
     answers.install(api)
-    for part in (access, models, services, requests, chat, internal):
+    for part in (internal, access, models, services, requests, chat):  # the busiest is found first
         api.include_router(part.router)
 
     limit = max(MAX_BODY_BYTES, app.settings.gateway.max_body_bytes)
