@@ -244,6 +244,22 @@ def test_all_is_there_after_opening_again(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_sequence_that_a_power_cut_took_back_stores_nothing_twice(tmp_path: Path) -> None:
+    """Rows are flushed to disk before they are acknowledged, the source's sequence later."""
+    one, two = request_row(request_id="req_1"), request_row(NOW_US + 1, request_id="req_2")
+    store = SqliteRecordStore(tmp_path)
+    store.append(batch(one, source="seg", sequence=1))
+    store.close()
+    with sqlite3.connect(tmp_path / "sources.sqlite") as db:
+        db.execute("DELETE FROM source")
+    db.close()
+    again = SqliteRecordStore(tmp_path)
+    again.append(batch(one, two, source="seg", sequence=2))
+    assert ids_of(again.query(Query("request"))) == ["req_2", "req_1"]
+    assert again.last_sequence("seg") == 2
+    again.close()
+
+
 def test_a_day_of_an_older_version_gets_the_columns_it_lacks(tmp_path: Path) -> None:
     store = SqliteRecordStore(tmp_path)
     store.append(batch(request_row(request_id="req_1")))
