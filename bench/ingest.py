@@ -4,8 +4,9 @@
 
 The stages alone, then the whole path over HTTP: a gateway's shipper sends a backlog of spool
 segments to a control plane in another thread, and then 150 records at a time, as many as come at
-1,000 requests/s between two of its turns. CPU time of the sending thread is the gateway's, all other
-CPU time of the process the control plane's. The best of three rounds, each into an empty folder.
+1,000 requests/s between two of its turns. CPU time of the sending thread is the gateway's, all
+other CPU time of the process the control plane's. The best of three rounds, each into an empty
+folder.
 """
 
 import argparse
