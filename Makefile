@@ -14,7 +14,7 @@ CC_FOUND := $(shell command -v cc gcc clang 2>/dev/null | head -n 1)
 RELEASED = $(if $(or $(PURE),$(if $(CC_FOUND),,none)),,PYTHONPATH=$(COMPILED))
 RELEASE = $(if $(or $(PURE),$(if $(CC_FOUND),,none)),,$(COMPILED)/.ready)
 
-.PHONY: wheel test-compiled demo test check format bench bench-gateway bench-engine soak chaos accuracy screenshots lock clean
+.PHONY: wheel test-compiled demo test check format bench bench-gateway bench-engine bench-ingest bench-routing bench-routing-live soak chaos accuracy screenshots lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make bench           figures of the gateway and of the engine beside peers (JSON=PATH)"
 	@echo "make bench-gateway   the gateway beside nginx, Rust routers, LiteLLM (ARGS=--quick: half a minute)"
 	@echo "make bench-engine    what the gateway leaves of an engine's speed"
+	@echo "make bench-ingest    what storing a request record costs, stage by stage"
 	@echo "make soak            minutes of mixed traffic; memory must stay flat (SECONDS=300)"
 	@echo "make bench-routing-live  the routing rules through a real gateway, on echo engines with caches"
 	@echo "make chaos           kill, freeze and slow everything under load; nothing may be lost"
@@ -74,6 +75,9 @@ bench-gateway: $(VENV)/.ready $(RELEASE)
 
 bench-routing-live: $(VENV)/.ready
 	$(BIN)/python -m bench.routing_live $(TO_JSON) $(ARGS)
+
+bench-ingest: $(VENV)/.ready
+	$(BIN)/python -m bench.ingest $(TO_JSON) $(ARGS)
 
 bench-engine: $(VENV)/.ready $(RELEASE)
 	$(RELEASED) $(BIN)/python -m bench.engine $(TO_JSON) $(ARGS)

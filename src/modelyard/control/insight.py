@@ -38,15 +38,20 @@ class Insight:
     def ingest(self, batch: Batch) -> None:
         """Store a batch durably, then tell the listeners. Safe for many threads."""
         self._records.append(batch)
-        rows = [dict(row) for kind, row in batch.rows if kind == "request"]
         with self._lock:
-            fresh = [row for row in rows if row["request_id"] not in self._told]
-            self._told.update(dict.fromkeys(row["request_id"] for row in fresh))
-            while len(self._told) > REMEMBERED:
-                del self._told[next(iter(self._told))]
             listeners = list(self._listeners)
+            fresh = self._fresh(batch) if listeners else []
         for listener in listeners:
             listener.offer(fresh)
+
+    def _fresh(self, batch: Batch) -> list[RequestRecord]:
+        """The requests of a batch that no listener was told of."""
+        requests = (one for one in batch.records if isinstance(one, RequestRecord))
+        fresh = {one.request_id: one for one in requests if one.request_id not in self._told}
+        self._told.update(dict.fromkeys(fresh))
+        while len(self._told) > REMEMBERED:
+            del self._told[next(iter(self._told))]
+        return list(fresh.values())
 
     def wake(self) -> None:
         """End the waiting of all listeners; for when the process ends."""
@@ -113,13 +118,13 @@ class Listener:
     def __init__(self, tenant: str, loop: asyncio.AbstractEventLoop) -> None:
         self._tenant = tenant
         self._loop = loop
-        self._rows: deque[dict[str, Any]] = deque()
+        self._records: deque[RequestRecord] = deque()
         self._ready = asyncio.Event()
         self.lost = 0
 
-    def offer(self, rows: list[dict[str, Any]]) -> None:
+    def offer(self, records: list[RequestRecord]) -> None:
         """Called by any thread."""
-        mine = [row for row in rows if row["tenant"] == self._tenant]
+        mine = [record for record in records if record.tenant == self._tenant]
         if mine:
             self._call(mine)
 
@@ -127,14 +132,14 @@ class Listener:
         """Let `take` return at once, with nothing. Called by any thread."""
         self._call([])
 
-    def _call(self, rows: list[dict[str, Any]]) -> None:
+    def _call(self, records: list[RequestRecord]) -> None:
         with contextlib.suppress(RuntimeError):  # its loop is closing: nobody listens
-            self._loop.call_soon_threadsafe(self._keep, rows)
+            self._loop.call_soon_threadsafe(self._keep, records)
 
-    def _keep(self, rows: list[dict[str, Any]]) -> None:
-        room = LISTENER_ROWS - len(self._rows)
-        self._rows.extend(rows[:room])
-        self.lost += len(rows[room:])
+    def _keep(self, records: list[RequestRecord]) -> None:
+        room = LISTENER_ROWS - len(self._records)
+        self._records.extend(records[:room])
+        self.lost += len(records[room:])
         self._ready.set()
 
     async def take(self, wait_s: float) -> list[dict[str, Any]]:
@@ -143,8 +148,8 @@ class Listener:
             async with asyncio.timeout(wait_s):
                 await self._ready.wait()
         self._ready.clear()
-        rows = list(self._rows)
-        self._rows.clear()
+        rows = [msgspec.structs.asdict(record) for record in self._records]
+        self._records.clear()
         return rows
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import mmap
 import os
 import ssl
 from collections.abc import Callable
@@ -12,14 +13,14 @@ import msgspec
 
 from modelyard.domain import snapshot as snapshots
 from modelyard.errors import Invalid, ModelyardError
-from modelyard.gateway.recorder import Recorder
+from modelyard.gateway.recorder import SEGMENT_BYTES, Recorder
 from modelyard.lib.fetch import fetch
 
 WAIT_S = 25.0
 PAUSE_S = 0.25
 """Between two tries while the control plane does not answer."""
-PIECE_BYTES = 512 * 1024
-"""Sent at once; a record is far smaller."""
+PIECE_BYTES = SEGMENT_BYTES
+"""Sent at once, when so much waits: a whole segment, some 5,000 records."""
 FLUSH_S = 0.15
 """How often new records are shipped; a page shows a request this much after it ended."""
 
@@ -142,7 +143,7 @@ class Shipper:
         current = self._recorder.current
         return self._sent.get(current.path.stem, Sent(0, 0)).size_bytes if current else 0
 
-    async def _ship(self, source: str, read: Callable[[int, int], bytes]) -> None:
+    async def _ship(self, source: str, read: Callable[[int, int], memoryview]) -> None:
         """Send one segment's frames as they are, from where the last answer ended. Started anew,
         it begins at the front: the store skips what it has."""
         sent = self._sent.get(source, Sent(0, 0))
@@ -153,7 +154,7 @@ class Shipper:
             sent = Sent(sent.size_bytes + taken.size_bytes, sent.rows + taken.rows)
             self._sent[source] = sent
 
-    async def _send(self, source: str, first: int, piece: bytes) -> "Sent":
+    async def _send(self, source: str, first: int, piece: memoryview) -> "Sent":
         answer = await fetch(
             f"{self._url}/internal/records/{source}?first={first}",
             token=self._token,
@@ -176,7 +177,11 @@ class Sent(msgspec.Struct, frozen=True):
     rows: int
 
 
-def _read(path: Path, at: int, limit: int) -> bytes:
+def _read(path: Path, at: int, limit: int) -> memoryview:
+    """Mapped, not copied; nothing from the file's end on."""
     with path.open("rb") as file:
-        file.seek(at)
-        return file.read(limit)
+        size_bytes = os.fstat(file.fileno()).st_size
+        if at >= size_bytes:
+            return memoryview(b"")
+        mapped = mmap.mmap(file.fileno(), size_bytes, access=mmap.ACCESS_READ)
+    return memoryview(mapped)[at : at + limit]

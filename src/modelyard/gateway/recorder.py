@@ -7,6 +7,7 @@ entries it has, so shipping again after any crash stores nothing twice.
 A segment is a file of frames (`lib/frames`), each with the JSON `[kind, row]`.
 """
 
+import contextlib
 import mmap
 import os
 from collections.abc import Callable
@@ -36,7 +37,7 @@ class Segment:
                 os.posix_fallocate(descriptor, 0, size_bytes)
             else:
                 os.pwrite(descriptor, bytes(size_bytes), 0)
-            self._map = mmap.mmap(descriptor, size_bytes)
+            self._view = memoryview(mmap.mmap(descriptor, size_bytes))
         except OSError as error:
             self.path.unlink(missing_ok=True)
             raise Unavailable(
@@ -45,10 +46,8 @@ class Segment:
             ) from error
         finally:
             os.close(descriptor)
-        self._view = memoryview(self._map)
         self.written = 0
         """Bytes of whole frames."""
-        self.closed = False
 
     def append(self, payload: bytes) -> bool:
         """Write one entry; False when it does not fit any more."""
@@ -57,17 +56,19 @@ class Segment:
         self.written = frames.put(self._view, self.written, payload)
         return True
 
-    def read(self, at: int, limit: int) -> bytes:
-        """What was written from `at` on, at most `limit` bytes; nothing once it is closed."""
-        if self.closed:
-            return b""
-        return bytes(self._view[at : min(self.written, at + limit)])
+    def read(self, at: int, limit: int) -> memoryview:
+        """What was written from `at` on, at most `limit` bytes; nothing once it is closed.
+
+        It is no copy, and stays readable when the segment is closed meanwhile.
+        """
+        return self._view[at : min(self.written, at + limit)]
 
     def close(self) -> None:
-        """Unmap; what was written stays."""
-        self.closed = True
-        self._view.release()
-        self._map.close()
+        """What was written stays, and the file ends there, so that no zeros are sent. Unmapped
+        once nobody reads it any more."""
+        self._view = memoryview(b"")
+        with contextlib.suppress(OSError):  # zeros at the end do no harm
+            os.truncate(self.path, self.written)
 
 
 class Recorder:

@@ -29,7 +29,7 @@ async def fetch(
     token: str,
     timeout_s: float,
     method: str = "GET",
-    body: bytes = b"",
+    body: bytes | memoryview = b"",
     tls: ssl.SSLContext | None = None,
 ) -> Answer:
     """One request; `tls` says whom to trust, without it the system's authorities are.
@@ -52,7 +52,7 @@ async def fetch(
                 parts.hostname, port, ssl=context, limit=1024 * 1024
             )
             try:
-                writer.write(head.encode("latin-1") + body)
+                writer.writelines((head.encode("latin-1"), body))  # no copy of a large body
                 return await _read(reader)
             finally:
                 writer.close()

@@ -19,11 +19,12 @@ def put(buffer: memoryview, at: int, payload: bytes) -> int:
     return end
 
 
-def whole(data: bytes) -> tuple[list[bytes], int]:
+def whole(data: bytes | memoryview) -> tuple[list[bytes], int]:
     """The payloads of all whole frames from the start, and how many bytes they take.
 
     A frame that is cut off or damaged (possible after a power cut) ends the list.
     """
+    data = bytes(data)  # which is itself, if it is no view
     found: list[bytes] = []
     at = 0
     while at + HEAD.size <= len(data):

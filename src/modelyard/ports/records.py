@@ -3,20 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-Row = Mapping[str, Any]
+from modelyard.domain.records import Record
 
 
 class Batch(NamedTuple):
-    """Rows of several kinds from one source, as `(kind, row)`.
+    """Records of several kinds from one source; what came from outside is checked by now
+    (`domain.records.entries`).
 
-    `source` names the process and its spool, `sequence` counts the source's rows up to the last
-    one of this batch: rows that arrive twice are stored once. An empty source is never
+    `source` names the process and its spool, `sequence` counts the source's records up to the
+    last one of this batch: records that arrive twice are stored once. An empty source is never
     deduplicated.
     """
 
     source: str
     sequence: int
-    rows: Sequence[tuple[str, Row]]
+    records: Sequence[Record]
 
 
 class Query(NamedTuple):
@@ -39,10 +40,9 @@ class RecordStore(Protocol):
     """Append-only; safe for many threads of the one process that writes it."""
 
     def append(self, batch: Batch) -> None:
-        """Store the batch durably; rows seen before (those up to the source's last stored
-        sequence) are skipped. A second row of kind `request` with the same request id replaces
-        nothing: the first one stands. Raises Unavailable (disk full says so), Invalid for an
-        unknown kind or column type."""
+        """Store the batch durably; records seen before (those up to the source's last stored
+        sequence) are skipped. A second record of kind `request` with the same request id replaces
+        nothing: the first one stands. Raises Unavailable (disk full says so)."""
         ...
 
     def query(self, query: Query) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from modelyard.adapters.records.query import MEASURED, merged, summarised
+from modelyard.adapters.records.query import MEASURED, held, merged, summarised
 from modelyard.domain.records import KINDS
 from modelyard.errors import Invalid, NotFound
 from modelyard.lib import clock, ids
@@ -148,13 +148,14 @@ class MemoryRecordStore:
 
     def append(self, batch: Batch) -> None:
         """See the port."""
-        rows = [(kind, _plain(kind, row)) for kind, row in batch.rows]
         with self._lock:
             last = self._sequences.get(batch.source, 0)
-            stored = max(0, last - (batch.sequence - len(rows))) if batch.source else 0
-            for kind, row in rows[stored:]:
-                key = tuple(row[name] for name in _UNIQUE[kind])
-                self._rows[kind].setdefault(key, row)
+            first = batch.sequence - len(batch.records)
+            for record in batch.records[max(0, last - first) if batch.source else 0 :]:
+                kind = next(name for name, known in KINDS.items() if known is type(record))
+                key = tuple(getattr(record, name) for name in _UNIQUE[kind])
+                row = msgspec.to_builtins(record)
+                self._rows[kind].setdefault(key, {name: held(row[name]) for name in row})
             if batch.source:
                 self._sequences[batch.source] = max(last, batch.sequence)
 
@@ -196,14 +197,6 @@ class MemoryRecordStore:
             and all(_is(row[name], wanted) for name, wanted in query.where.items())
             and all((row[name] or 0) >= least for name, least in query.minimum.items())
         ]
-
-
-def _plain(kind: str, row: Any) -> dict[str, Any]:
-    _known(kind, [])
-    try:
-        return {**msgspec.to_builtins(msgspec.convert(row, KINDS[kind]))}
-    except msgspec.ValidationError as error:
-        raise Invalid(f"record of kind {kind}: {error}") from None
 
 
 def _known(kind: str, names: list[str]) -> None:

@@ -62,6 +62,20 @@ def test_a_segment_that_was_rolled_gives_nothing_more(recorder: Recorder) -> Non
     assert segment.read(0, 1000) == b"", "its reader goes on with the file, once it is sealed"
 
 
+def test_what_is_being_read_stays_when_its_segment_is_rolled(recorder: Recorder) -> None:
+    segment = recorder.current
+    assert segment is not None
+    recorder.append("request", record(0))
+    being_sent = segment.read(0, 1000)
+    kept = bytes(being_sent)
+    count = 1
+    while recorder.current is segment:
+        recorder.append("request", record(count))
+        count += 1
+    assert being_sent == kept
+    assert segment.path.stat().st_size == segment.written, "no zeros are sent"
+
+
 def test_segments_follow_each_other_in_order(recorder: Recorder) -> None:
     count = 0
     while len(recorder.sealed()) < 2:

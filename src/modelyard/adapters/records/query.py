@@ -10,6 +10,7 @@ from modelyard.ports.records import Query
 MEASURED = ("started_at_us", "outcome", "duration_us", "ttft_us")
 SUMS = ("tokens_input", "tokens_output", "cost_nano_usd")
 FAILED = ("failed", "gateway_lost")
+MAX_INTEGER = 2**63 - 1
 
 
 class Summary:
@@ -55,6 +56,12 @@ class Summary:
             "ttft_p50_us": percentile(ttfts, 0.50),
             "ttft_p95_us": percentile(ttfts, 0.95),
         }
+
+
+def held(value: Any) -> Any:
+    """An integer of more than 64 bits, which an upstream may claim, as the nearest that a column
+    holds: refusing it would lose the record, and those beside it."""
+    return max(-MAX_INTEGER, min(value, MAX_INTEGER)) if isinstance(value, int) else value
 
 
 Groups = dict[tuple[Any, int], Summary]

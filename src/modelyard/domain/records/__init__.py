@@ -115,4 +115,6 @@ class AttemptRecord(msgspec.Struct, kw_only=True, omit_defaults=False):
     error_message: str = ""
 
 
-KINDS: dict[str, type[msgspec.Struct]] = {"request": RequestRecord, "attempt": AttemptRecord}
+Record = RequestRecord | AttemptRecord
+
+KINDS: dict[str, type[Record]] = {"request": RequestRecord, "attempt": AttemptRecord}

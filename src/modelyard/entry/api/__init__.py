@@ -47,7 +47,11 @@ def create_api(app: App, target: Target, gateway_url: str, control_url: str) -> 
         page_keys=PageKeys(app.access),
     )
     answers.install(api)
+<<<<<<< HEAD
     for part in (access, apply, models, services, limits, requests, chat, internal):
+=======
+    for part in (internal, access, models, services, requests, chat):  # the busiest is found first
+>>>>>>> wt-ingest
         api.include_router(part.router)
 
     limit = max(MAX_BODY_BYTES, app.settings.gateway.max_body_bytes)

@@ -1,16 +1,16 @@
 """`/internal/*`: what the gateway processes ask for and bring. Never for users."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from modelyard.control.insight import Insight
 from modelyard.domain import snapshot as snapshots
 from modelyard.domain.access import Principal
+from modelyard.domain.records import entries
 from modelyard.entry.api.allow import allow
 from modelyard.entry.api.context import Context, context
-from modelyard.errors import Invalid
 from modelyard.lib import frames
 from modelyard.ports.records import Batch
 
@@ -19,9 +19,6 @@ Here = Annotated[Context, Depends(context)]
 Process = Annotated[Principal, Depends(allow("internal"))]
 
 MAX_WAIT_S = 60.0
-
-
-_entries = msgspec.json.Decoder(tuple[str, dict[str, Any]])
 
 
 @router.get("/snapshot")
@@ -43,12 +40,13 @@ async def append(
 
     `first` counts the entries before the piece; those that are stored already are skipped.
     """
-    payloads, size_bytes = frames.whole(await request.body())
-    try:
-        rows = [_entries.decode(payload) for payload in payloads]
-    except msgspec.DecodeError as error:
-        raise Invalid(f"records: {error}") from None
-    if rows:
-        batch = Batch(source, first + len(rows), rows)
-        await run_in_threadpool(here.app.insight.ingest, batch)
-    return {"size_bytes": size_bytes, "rows": len(rows)}
+    return await run_in_threadpool(store, here.app.insight, source, first, await request.body())
+
+
+def store(insight: Insight, source: str, first: int, piece: bytes) -> dict[str, int]:
+    """Take a piece apart and store it, in a thread: the event loop answers pages meanwhile."""
+    payloads, size_bytes = frames.whole(piece)
+    if payloads:
+        records = [entries.decoded(payload) for payload in payloads]
+        insight.ingest(Batch(source, first + len(records), records))
+    return {"size_bytes": size_bytes, "rows": len(payloads)}
