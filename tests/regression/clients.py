@@ -40,7 +40,7 @@ class Reply(NamedTuple):
     def error(self) -> dict[str, Any]:
         """The error in OpenAI's envelope."""
         error = json.loads(self.body)["error"]
-        assert set(error) >= {"message", "type", "param", "code"}
+        assert set(error) >= {"message", "type", "code"}
         return dict(error)
 
     @property
