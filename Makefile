@@ -6,16 +6,29 @@ ARGS ?=
 JSON ?=
 TO_JSON = $(if $(JSON),--json $(JSON))
 WORKERS ?= 2
+SECONDS ?= 300
 
-.PHONY: demo test check format bench bench-gateway bench-engine chaos accuracy screenshots lock clean
+COMPILED := $(VENV)/compiled
+CC_FOUND := $(shell command -v cc gcc clang 2>/dev/null | head -n 1)
+# What benchmarks measure is what a release is: compiled, where there is a compiler. PURE=1: as it lies.
+RELEASED = $(if $(or $(PURE),$(if $(CC_FOUND),,none)),,PYTHONPATH=$(COMPILED))
+RELEASE = $(if $(or $(PURE),$(if $(CC_FOUND),,none)),,$(COMPILED)/.ready)
+
+.PHONY: wheel test-compiled demo test check format bench bench-gateway bench-engine soak chaos accuracy screenshots lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo            set up everything and run the main job (ARGS=--exit: verify and leave)"
 	@echo "make test            set up everything and run the tests"
 	@echo "make check           ruff, mypy, import contracts"
+	@echo "make wheel           the package with its hot path compiled, in dist/ (needs a C compiler)"
+	@echo "make test-compiled   the gateway's tests against it"
 	@echo "make bench           figures of the gateway and of the engine beside peers (JSON=PATH)"
-	@echo "make chaos           kill every process under load; nothing may be lost"
+	@echo "make bench-gateway   the gateway beside nginx, Rust routers, LiteLLM (ARGS=--quick: half a minute)"
+	@echo "make bench-engine    what the gateway leaves of an engine's speed"
+	@echo "make soak            minutes of mixed traffic; memory must stay flat (SECONDS=300)"
+	@echo "make bench-routing-live  the routing rules through a real gateway, on echo engines with caches"
+	@echo "make chaos           kill, freeze and slow everything under load; nothing may be lost"
 	@echo "make accuracy        v1, v2, v3 of the shipped model on the held-out questions"
 
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -23,6 +36,20 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+# The hot path compiled by mypyc (docs/adr/0020), out of the tree, so that no stale build shadows it.
+$(COMPILED)/.ready: $(VENV)/.ready $(shell find src -name '*.py')
+	rm -rf $(COMPILED) $(VENV)/dist
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'build>=1.2,<2'
+	HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/python -m build --outdir $(VENV)/dist . >$(VENV)/build.log 2>&1 || (tail -n 20 $(VENV)/build.log; exit 1)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-index --target $(COMPILED) $(VENV)/dist/modelyard-*.whl
+	@touch $@
+
+wheel: $(COMPILED)/.ready
+	@mkdir -p dist && cp $(VENV)/dist/* dist/ && ls -l dist
+
+test-compiled: $(COMPILED)/.ready
+	PYTHONPATH=$(COMPILED) $(BIN)/python -m pytest -n $(WORKERS) tests/unit/gateway tests/unit/lib tests/unit/domain tests/e2e/test_gateway.py $(ARGS)
 
 demo: $(VENV)/.ready
 	$(BIN)/modelyard demo $(ARGS)
@@ -42,14 +69,20 @@ format: $(VENV)/.ready
 
 bench: bench-gateway bench-engine
 
-bench-gateway: $(VENV)/.ready
-	$(BIN)/python -m bench.gateway $(TO_JSON) $(ARGS)
+bench-gateway: $(VENV)/.ready $(RELEASE)
+	$(RELEASED) $(BIN)/python -m bench.gateway $(TO_JSON) $(ARGS)
 
-bench-engine: $(VENV)/.ready
-	$(BIN)/python -m bench.engine $(TO_JSON) $(ARGS)
+bench-routing-live: $(VENV)/.ready
+	$(BIN)/python -m bench.routing_live $(TO_JSON) $(ARGS)
 
-chaos: $(VENV)/.ready
-	$(BIN)/python -m bench.chaos $(TO_JSON) $(ARGS)
+bench-engine: $(VENV)/.ready $(RELEASE)
+	$(RELEASED) $(BIN)/python -m bench.engine $(TO_JSON) $(ARGS)
+
+soak: $(VENV)/.ready $(RELEASE)
+	$(RELEASED) $(BIN)/python -m bench.soak --seconds $(SECONDS) $(TO_JSON) $(ARGS)
+
+chaos: $(VENV)/.ready $(RELEASE)
+	$(RELEASED) $(BIN)/python -m bench.chaos $(TO_JSON) $(ARGS)
 
 accuracy: $(VENV)/.ready
 	$(BIN)/python -m bench.accuracy $(TO_JSON) $(ARGS)

@@ -1,40 +1,47 @@
-"""Kill every kind of process under load; nothing that was answered may lack its record.
+"""Kill, freeze and slow every kind of process under load; nothing that was answered may lack its
+record, and nothing may fail that another replica could have answered.
 
     python -m bench.chaos [--callers 6] [--calm 2] [--json PATH]
 
-One platform on the shipped model: two gateway processes, two replicas. While callers ask without
-a pause, half of them streamed, SIGKILL ends in turn a replica, a gateway process, the control
-plane, the reconciler, the supervisor, and everything at once, and SIGSTOP freezes a replica. After
-the last two the script starts `modelyard up` again, as an init system would. It ends with 1 when
-the service does not heal, when the record of an answered request is missing, or when a process is
-left.
+One platform: two gateway processes, a service of two replicas on the shipped model and one of two
+outside endpoints. While callers ask both without a pause, half of them streamed, SIGKILL ends in
+turn a replica, a gateway process, the control plane, the reconciler, the supervisor, and everything
+at once; SIGSTOP freezes a replica for good and the control plane for ten seconds; another process
+locks the databases for some seconds; an outside endpoint becomes slow, then answers garbage. After
+the last two kills the script starts `modelyard up` again, as an init system would.
+
+It ends with 1 when the service does not heal, when the record of an answered request is missing,
+when a request failed that need not have, or when a process is left. What may fail: a stream that
+had begun on a replica that is then killed or frozen (it ends with an error), a connection to a
+killed gateway process, everything while the platform is down.
 """
 
 import argparse
-import socket
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
-
-import httpx
+from typing import Any, NamedTuple
 
 from bench import report
-from bench.processes import Process, alive, freeze, kill, tree
+from bench.callers import BROKEN_STREAM, CUT_STREAM, Callers
+from bench.installation import HEAL_S, Installation, Outside, locked, wait_for
+from bench.processes import Process, alive, freeze, frozen, kill
 from modelyard.client import Client
 from modelyard.errors import ModelyardError
+from modelyard.testing.echo import Behaviour
 
 MODEL = Path(__file__).parents[1] / "examples" / "support-model" / "support-bot-v2.gguf"
-QUESTIONS = ("How do I cancel my order?", "Where do I track my parcel?")
-HEAL_S = 60.0
-MOST_CALLS = 20_000
+FROZEN_S = 10.0
+LOCKED_S = 5.0
+DISTURBED_S = 5.0
 RESTARTS = {"supervisor", "everything"}
-STRIKES = ("replica", "frozen", "gateway", "control", "reconciler", "supervisor", "everything")
+KILLS = ("replica", "frozen", "gateway", "control", "reconciler", "supervisor", "everything")
+DISTURBANCES = ("slow", "garbage", "control frozen", "database locked")
+STRIKES = (*KILLS[:2], *DISTURBANCES, *KILLS[2:])
+MAY_BREAK_STREAMS = {"replica", "frozen"}
+"""A begun stream cannot go on elsewhere: its text would come twice."""
+MAY_LOSE_CONNECTIONS = {"gateway", *RESTARTS}
 
 
 class Struck(NamedTuple):
@@ -44,111 +51,20 @@ class Struck(NamedTuple):
     killed: int
     healed_s: float
     answered: int
-    failed: int
-    reasons: str
+    failures: Counter[str]
 
+    @property
+    def avoidable(self) -> int:
+        """Calls that failed although something was there that could have answered."""
+        if self.what in MAY_LOSE_CONNECTIONS:
+            return 0
+        excused = self.broken_streams if self.what in MAY_BREAK_STREAMS else 0
+        return self.failures.total() - excused
 
-class Installation:
-    """`modelyard up` on a data folder, started again when asked."""
-
-    def __init__(self, data: Path) -> None:
-        self.data = data
-        self.ports = [_free_port(), _free_port()]
-        self.process: subprocess.Popen[str] | None = None
-        self.seen: dict[int, Process] = {}
-
-    def start(self) -> None:
-        """Start it; a port or lock that the dead one still holds is waited for."""
-        deadline = time.monotonic() + HEAL_S
-        while not self._try_start():
-            if time.monotonic() > deadline:
-                raise SystemExit("the platform does not start again; its log is above")
-            time.sleep(0.1)
-
-    def _try_start(self) -> bool:
-        gateway, control = map(str, self.ports)
-        command = [
-            *(sys.executable, "-m", "modelyard.entry.cli.main", "up", "-o", "json"),
-            *("--data", str(self.data), "--port", gateway, "--control-port", control),
-            *("--workers", "2"),
-        ]
-        with (self.data.parent / "platform.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
-            )
-        assert self.process.stdout is not None
-        return bool(self.process.stdout.readline())
-
-    def processes(self) -> list[Process]:
-        """All that run now."""
-        assert self.process is not None
-        found = tree(self.process.pid)
-        self.seen.update({one.pid: one for one in found})
-        return found
-
-    def stop(self) -> int:
-        """End it as a user would; its exit code."""
-        self.processes()
-        assert self.process is not None
-        self.process.terminate()
-        return self.process.wait(HEAL_S)
-
-    def client(self) -> Client:
-        """A client with the admin key."""
-        key = (self.data / "admin.key").read_text().strip()
-        return Client(f"http://127.0.0.1:{self.ports[1]}", key)
-
-
-class Callers:
-    """Threads that ask all the time and remember what was answered."""
-
-    def __init__(self, url: str, key: str, count: int) -> None:
-        self._url = url
-        self._key = key
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self.answered: set[str] = set()
-        self.failures: Counter[str] = Counter()
-        self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(count)]
-
-    def __enter__(self) -> "Callers":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, number: int) -> None:
-        headers = {"authorization": f"Bearer {self._key}"}
-        with httpx.Client(base_url=self._url, headers=headers, timeout=HEAL_S) as http:
-            for turn in range(MOST_CALLS):
-                if self._stop.is_set():
-                    return
-                self._call(http, QUESTIONS[turn % len(QUESTIONS)], stream=number % 2 == 0)
-
-    def _call(self, http: httpx.Client, question: str, *, stream: bool) -> None:
-        body = {"model": "support", "stream": stream,
-                "messages": [{"role": "user", "content": question}]}  # fmt: skip
-        try:
-            answer = http.post("/v1/chat/completions", json=body)
-        except httpx.HTTPError as error:
-            self._failed(type(error).__name__)
-            return
-        if answer.status_code != 200:
-            self._failed(f"{answer.status_code} {answer.json()['error']['code']}")
-        elif stream and not answer.text.rstrip().endswith("data: [DONE]"):
-            self._failed("error in the stream")
-        else:
-            with self._lock:
-                self.answered.add(answer.headers["x-request-id"])
-
-    def _failed(self, reason: str) -> None:
-        with self._lock:
-            self.failures[reason] += 1
-        time.sleep(0.02)
+    @property
+    def broken_streams(self) -> int:
+        """Streams that had begun and did not end well."""
+        return self.failures[BROKEN_STREAM] + self.failures[CUT_STREAM]
 
 
 def main() -> None:
@@ -159,27 +75,34 @@ def main() -> None:
                         help="load before a strike and after the healing")  # fmt: skip
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="modelyard-chaos-") as folder:
-        result = run(Installation(Path(folder) / "data"), options.callers, options.calm)
+    with tempfile.TemporaryDirectory(prefix="modelyard-chaos-") as folder, Outside() as outside:
+        installation = Installation(Path(folder) / "data")
+        result = run(installation, outside, options.callers, options.calm)
     report.publish(result, options.json)
-    raise SystemExit(0 if not result["missing"] and not result["left_running"] else 1)
+    bad = ("missing", "left_running", "failed_avoidable")
+    raise SystemExit(1 if any(result[name] for name in bad) else 0)
 
 
-def run(installation: Installation, count: int, calm_s: float) -> dict[str, float]:
+def run(
+    installation: Installation, outside: Outside, count: int, calm_s: float
+) -> dict[str, float]:
     """All strikes on one installation; the figures."""
     installation.start()
     try:
-        _serve(installation)
+        _serve(installation, outside)
         key = (installation.data / "admin.key").read_text().strip()
         url = f"http://127.0.0.1:{installation.ports[0]}"
         print(f"{'struck':<18}{'processes':>9}{'healed':>9}{'answered':>10}{'failed':>8}")
         with Callers(url, key, count) as callers:
-            struck = [_strike(what, installation, callers, calm_s) for what in STRIKES]
+            struck = [_strike(what, installation, outside, callers, calm_s) for what in STRIKES]
         missing = _missing(installation, callers.answered)
     finally:
         code = installation.stop()
     left = [one for one in installation.seen.values() if alive(one.pid)]
     print(f"\n{len(callers.answered)} requests answered, {len(missing)} without a record")
+    avoidable = sum(one.avoidable for one in struck)
+    broken = sum(one.broken_streams for one in struck)
+    print(f"{avoidable} failed that need not have, {broken} begun streams broken off")
     print(f"stopped with {code}, {len(left)} processes left running")
     for process in left:
         print(f"  left: {process.kind} {process.pid}")
@@ -187,45 +110,78 @@ def run(installation: Installation, count: int, calm_s: float) -> dict[str, floa
         "answered": len(callers.answered),
         "missing": len(missing),
         "left_running": len(left),
+        "failed_avoidable": avoidable,
+        "broken_streams": broken,
     }
     for one in struck:
-        figures[f"healed_s_{one.what}"] = one.healed_s
-        figures[f"failed_{one.what}"] = one.failed
+        name = one.what.replace(" ", "_")
+        figures[f"healed_s_{name}"] = one.healed_s
+        figures[f"failed_{name}"] = one.failures.total()
     return figures
 
 
-def _serve(installation: Installation) -> None:
+def _serve(installation: Installation, outside: Outside) -> None:
     with installation.client() as client:
         client.push(MODEL, "support-bot", alias="production")
         spec = {"model": "support-bot@production", "replicas": 2}
-        client.apply({"apiVersion": "modelyard/v1", "kind": "Service",
-                      "name": "support", "spec": spec})  # fmt: skip
-        client.wait_ready("support", HEAL_S)
+        _apply(client, "support", spec)
+        _apply(client, "outside", {"engine": {"name": "openai", "urls": outside.urls}})
 
 
-def _strike(what: str, installation: Installation, callers: Callers, calm_s: float) -> Struck:
+def _apply(client: Client, name: str, spec: dict[str, Any]) -> None:
+    client.apply({"apiVersion": "modelyard/v1", "kind": "Service", "name": name, "spec": spec})
+    client.wait_ready(name, HEAL_S)
+
+
+def _strike(
+    what: str, installation: Installation, outside: Outside, callers: Callers, calm_s: float
+) -> Struck:
     time.sleep(calm_s)
     answered, failures = len(callers.answered), callers.failures.copy()
+    if what in DISTURBANCES:
+        gone = _disturb(what, installation, outside)
+        started = time.monotonic()
+    else:
+        started = time.monotonic()
+        gone = _kill(what, installation)
+    wait_for(lambda: _healed(installation, gone, callers), f"healing after: {what}")
+    healed_s = time.monotonic() - started
+    time.sleep(calm_s)
+    now = Struck(what, len(gone) or 1, round(healed_s, 2), len(callers.answered) - answered,
+                 callers.failures - failures)  # fmt: skip
+    reasons = ", ".join(f"{reason} {count}" for reason, count in now.failures.most_common())
+    print(f"{what:<18}{now.killed:>9}{now.healed_s:>8.1f}s{now.answered:>10}"
+          f"{now.failures.total():>8}  {reasons}", flush=True)  # fmt: skip
+    return now
+
+
+def _kill(what: str, installation: Installation) -> set[int]:
+    """Strike for good; the processes that must be replaced."""
     victims = _victims(what, installation.processes())
     for one in victims:
         (freeze if what == "frozen" else kill)(one.pid)
-    started = time.monotonic()
     if what in RESTARTS:
         assert installation.process is not None
         installation.process.wait()
-        _await(lambda: not any(alive(pid) for pid in installation.seen), "the dead end")
+        wait_for(lambda: not any(alive(pid) for pid in installation.seen), "the dead end")
         installation.start()
-    gone = {one.pid for one in victims}
-    _await(lambda: _healed(installation, gone, callers), f"healing after the death of {what}")
-    healed_s = time.monotonic() - started
-    time.sleep(calm_s)
-    failed = callers.failures - failures
-    reasons = ", ".join(f"{reason} {count}" for reason, count in failed.most_common())
-    now = Struck(what, len(victims), round(healed_s, 2), len(callers.answered) - answered,
-                 failed.total(), reasons)  # fmt: skip
-    print(f"{what:<18}{now.killed:>9}{now.healed_s:>8.1f}s{now.answered:>10}{now.failed:>8}"
-          f"  {reasons}", flush=True)  # fmt: skip
-    return now
+    return {one.pid for one in victims}
+
+
+def _disturb(what: str, installation: Installation, outside: Outside) -> set[int]:
+    """Disturb for some seconds and undo it; no process must be replaced after it."""
+    if what == "control frozen":
+        pids = [one.pid for one in installation.processes() if one.kind == "control"]
+        with frozen(pids):
+            time.sleep(FROZEN_S)
+    elif what == "database locked":
+        with locked(installation.data):
+            time.sleep(LOCKED_S)
+    else:
+        fault = "garbage" if what == "garbage" else ""
+        with outside.one_is(Behaviour(fault=fault, first_token_s=0.0 if fault else 1.0)):
+            time.sleep(DISTURBED_S)
+    return set()
 
 
 def _victims(what: str, processes: list[Process]) -> list[Process]:
@@ -270,21 +226,6 @@ def _recorded(installation: Installation) -> set[str]:
             found.update(row["request_id"] for row in rows)
             before_id = rows[-1]["request_id"]
     return found
-
-
-def _await(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + HEAL_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"{what} took longer than {HEAL_S:g} s")
-        time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

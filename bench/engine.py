@@ -18,7 +18,8 @@ from statistics import median
 
 from tests.platform import SHIPPED, Platform, platform
 
-from bench import load, report, targets
+from bench import load, native, report, targets
+from bench.peers import Unusable
 from bench.targets import Target
 from modelyard.domain import snapshot
 from modelyard.lib.datafolder import DataFolder
@@ -41,8 +42,8 @@ def serve(running: Platform) -> tuple[Target, Target]:
     endpoint = _endpoint(running.data)
     gateway = f"{running.gateway_url.rstrip('/').removesuffix('/v1')}/v1/chat/completions"
     return (
-        Target("engine", f"{endpoint.url}/chat/completions", endpoint.api_key),
-        Target("gateway", gateway, running.key),
+        Target("engine", "engine", f"{endpoint.url}/chat/completions", endpoint.api_key),
+        Target("gateway", "gateway", gateway, running.key),
     )
 
 
@@ -60,19 +61,22 @@ def _order(target: Target, streams: int, seconds: float) -> load.Order:
         "max_tokens": TOKENS,
         "ignore_eos": True,
     }
-    return load.Order(target.url, target.key, json.dumps(question), streams, seconds, TOKEN, TOKENS)
+    return load.Order(
+        target.url, [target.key], [json.dumps(question)], streams, seconds,
+        tokens=TOKENS, token_mark=TOKEN,
+    )  # fmt: skip
 
 
-def measure(found: tuple[Target, Target], rounds: int, seconds: float) -> Found:
+def measure(program: Path, found: tuple[Target, Target], rounds: int, seconds: float) -> Found:
     """All numbers of streams at both, again and again; a warm-up first."""
     measured: Found = defaultdict(list)
     for target in found:
-        load.measure(_order(target, max(STREAMS), 1.0))
+        load.measure(program, _order(target, max(STREAMS), 1.0))
     for turn in range(rounds):
         for streams in STREAMS:
             for target in found if turn % 2 else found[::-1]:
                 order = _order(target, streams, seconds)
-                measured[target.name, streams].append(load.measure(order))
+                measured[target.name, streams].append(load.measure(program, order))
     return measured
 
 
@@ -108,12 +112,16 @@ def _print(of: dict[str, float | None]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure and report; 1 when answers failed."""
-    print(f"{report.machine()}\n{MODEL.name}, streams of {TOKENS} tokens, load by bench.load\n")
-    with (
-        tempfile.TemporaryDirectory(prefix="modelyard-bench-") as folder,
-        platform(Path(folder) / "data") as running,
-    ):
-        of = figures(measure(serve(running), options.rounds, options.seconds))
+    print(f"{report.machine()}\n{MODEL.name}, streams of {TOKENS} tokens\n")
+    with tempfile.TemporaryDirectory(prefix="modelyard-bench-") as name:
+        folder = Path(name)
+        try:
+            tools = native.build(folder)
+        except Unusable as error:
+            print(f"nothing is measured: {error}")
+            return 2
+        with platform(folder / "data") as running:
+            of = figures(measure(tools.load, serve(running), options.rounds, options.seconds))
     _print(of)
     report.publish(of, options.json)
     return 1 if of["errors"] else 0
@@ -126,7 +134,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10 if FULL else 4)
     parser.add_argument("--rounds", type=int, default=5 if FULL else 3)
     parser.add_argument("--json", type=Path, help="write the figures here")
-    targets.end_on_sigterm()
+    targets.end_on_signal()
     return run(parser.parse_args())
 
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 KINDS = {
@@ -53,6 +54,20 @@ def kill(pid: int) -> None:
 def freeze(pid: int) -> None:
     """It is there, its connections are open, and it does nothing."""
     os.kill(pid, signal.SIGSTOP)
+
+
+@contextlib.contextmanager
+def frozen(pids: Iterable[int]) -> Iterator[None]:
+    """These processes do nothing for the time of a block."""
+    kept = list(pids)
+    for pid in kept:
+        freeze(pid)
+    try:
+        yield
+    finally:
+        for pid in kept:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 def _table() -> dict[int, tuple[int, str]]:

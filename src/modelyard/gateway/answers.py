@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_HELD_BYTES = 64 * 1024
-_JSON = b"Content-Type: application/json\r\n"
-_EVENTS = b"Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"
+JSON = b"Content-Type: application/json\r\n"
+EVENTS = b"Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"
 _PASSED = frozenset({b"content-type", b"retry-after", b"retry-after-ms", b"x-should-retry"})
 """Upstream headers that mean something to the client; all others stay here."""
 _RETRYABLE = frozenset({408, 429, 500, 502, 503, 504, 529})
@@ -45,8 +45,10 @@ class Answering(Protocol):
 
 def choose(exchange: "Exchange", seen: Inspected, endpoint: Endpoint) -> Answering:
     """The way that fits the request and the endpoint."""
-    if seen.stream:
+    if seen.stream and exchange.route in openai.STREAMED:
         return Streamed(exchange, seen)
+    if exchange.route not in openai.STREAMED:
+        return Whole(exchange)
     return Whole(exchange) if endpoint.cancels_without_stream else Assembled(exchange)
 
 
@@ -101,7 +103,7 @@ class Whole:
             fail(self.exchange, "the upstream's answer is not JSON", "upstream_garbled")
             return
         if openai.upstream_message(glimpse.error) and not glimpse.choices:
-            take_error(self.exchange, upstream_errors.read_event(body), _JSON, 0.0)
+            take_error(self.exchange, upstream_errors.read_event(body), JSON, 0.0)
             return
         self.exchange.answer(200, _passed(self._head), body)
 
@@ -144,7 +146,7 @@ class _FromStream(ABC):
         if told is None or told.status >= 500 or self.exchange.committed:
             self.exchange.fail(Failure(error))
         else:
-            take_error(self.exchange, told, _JSON, 0.0)
+            take_error(self.exchange, told, JSON, 0.0)
 
     @abstractmethod
     def _events(self, data: bytes) -> None:
@@ -198,7 +200,7 @@ class Assembled(_FromStream):
         if not self._done:
             fail(exchange, _TRUNCATED, "upstream_truncated")
             return
-        exchange.answer(200, _JSON, self._assembler.result())
+        exchange.answer(200, JSON, self._assembler.result())
 
 
 _TRUNCATED = "the upstream's stream ended before its end mark"
@@ -216,6 +218,8 @@ class Streamed(_FromStream):
         self._held = b""
 
     def _events(self, data: bytes) -> None:
+        if self.exchange.seat is not None:
+            self.exchange.seat.sees(data)
         try:
             passed = self._relay.feed(data)
         except StreamBroken as error:
@@ -249,7 +253,7 @@ class Streamed(_FromStream):
         exchange.mark_first_token()
         exchange.record.status = 200
         if exchange.client is not None:
-            exchange.client.start_stream(200, exchange.own_headers() + _EVENTS)
+            exchange.client.start_stream(200, exchange.own_headers() + EVENTS)
 
     def _finish(self, last: bytes) -> None:
         exchange = self.exchange
@@ -258,6 +262,25 @@ class Streamed(_FromStream):
             self._events(last)
         if attempt is not None and exchange.attempt is attempt:
             fail(exchange, _TRUNCATED, "upstream_truncated")
+
+
+class Cached:
+    """An answer that was given before: nothing comes from upstream any more."""
+
+    streams_upstream = False
+
+    def __init__(self, answer: bytes) -> None:
+        self.tally = Tally()
+        self.tally.see(answer)
+
+    def head(self, head: ResponseHead) -> None:
+        """See `Answering`."""
+
+    def data(self, data: bytes) -> None:
+        """See `Answering`."""
+
+    def end(self, last: bytes) -> None:
+        """See `Answering`."""
 
 
 def refuse(exchange: "Exchange", head: ResponseHead, body: bytes) -> None:
@@ -270,7 +293,7 @@ def refuse(exchange: "Exchange", head: ResponseHead, body: bytes) -> None:
         # Our credentials are wrong, not the client's: never show it as the client's 401.
         fail(exchange, "the upstream refused the gateway's credentials", "upstream_credentials")
         return
-    kept = _passed(head) if error.body is body else _JSON + _passed(head, b"content-type")
+    kept = _passed(head) if error.body is body else JSON + _passed(head, b"content-type")
     take_error(exchange, error, kept, _retry_after_s(head))
 
 

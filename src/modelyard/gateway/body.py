@@ -5,6 +5,7 @@ unknown fields, number formats and key order survive.
 """
 
 import re
+import secrets
 
 import msgspec
 
@@ -12,6 +13,10 @@ from modelyard.errors import Invalid
 
 _MODEL_KEY = re.compile(rb'"model"\s*:\s*')
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_CONVERSATION = re.compile(rb'"(?:messages|prompt)"\s*:\s*')
+_LONG_BYTES = 4096
+_PLACE = b'"%b"' % secrets.token_hex(16).encode()
+"""Stands for the conversation while the rest of a long body is changed; nobody can guess it."""
 
 
 class StreamOptions(msgspec.Struct):
@@ -29,6 +34,15 @@ class Inspected(msgspec.Struct):
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
     n: int | None = None
+    messages: msgspec.Raw = msgspec.Raw()
+    prompt_text: msgspec.Raw = msgspec.field(name="prompt", default=msgspec.Raw())
+    tools: msgspec.Raw = msgspec.Raw()
+
+    def prompt(self) -> bytes:
+        """What the engine reads, in about its order, as the client wrote it: prompts that begin
+        with the same bytes begin with the same tokens."""
+        text = bytes(self.messages) or bytes(self.prompt_text)
+        return bytes(self.tools) + text if self.tools else text
 
 
 _decoder = msgspec.json.Decoder(Inspected)
@@ -73,6 +87,24 @@ def rewrite(body: bytes, seen: Inspected, *, model: str, force_stream: bool = Fa
             wanted[b"stream"] = b"true"
         if seen.stream_options is None or not seen.stream_options.include_usage:
             wanted[b"stream_options"] = b'{"include_usage":true}'
+    if len(body) >= _LONG_BYTES and (parts := _parts(body, seen)) is not None:
+        before, value, after = parts
+        outline = _changed(before + _PLACE + after, wanted)
+        return outline.replace(_PLACE, value, 1)
+    return _changed(body, wanted)
+
+
+def _parts(body: bytes, seen: Inspected) -> tuple[bytes, bytes, bytes] | None:
+    """A long body around its conversation: nothing is searched for in what people wrote."""
+    match = _CONVERSATION.search(body)
+    value = bytes(seen.messages) or bytes(seen.prompt_text)
+    if match is None or not body.startswith(value, match.end()):
+        return None
+    end = match.end() + len(value)
+    return body[: match.end()], body[match.end() : end], body[end:]
+
+
+def _changed(body: bytes, wanted: dict[bytes, bytes]) -> bytes:
     if not wanted and not _doubtful(body):
         return body
     return _splice(body, wanted) or _rebuild(body, wanted)

@@ -22,7 +22,9 @@ from modelyard.errors import Forbidden, NotFound, Unauthenticated
 from modelyard.gateway.endpoints import Endpoint, Endpoints
 from modelyard.gateway.metering import BYTES_PER_TOKEN
 from modelyard.gateway.shared import Region
-from modelyard.gateway.steps import steps_of
+from modelyard.gateway.steps import INNER_STEPS, steps_of
+from modelyard.gateway.variants import Variant
+from modelyard.gateway.waiting import ServiceQueue
 from modelyard.lib import clock
 from modelyard.lib.http import RequestHead
 from modelyard.settings import GatewaySettings
@@ -30,43 +32,6 @@ from modelyard.settings import GatewaySettings
 PERMISSION = "inference.call"
 """What a key must hold to call services."""
 _MAX_LABEL = 64
-
-
-class Variant:
-    """One revision of a service: what answers."""
-
-    __slots__ = ("endpoints", "price", "revision", "slots", "turn")
-
-    def __init__(self, revision: snapshots.Revision, endpoints: list[Endpoint]) -> None:
-        self.revision = revision
-        self.price = revision.price
-        self.endpoints = endpoints
-        self.slots = min((endpoint.slots for endpoint in endpoints), default=1)
-        """Of one endpoint."""
-        self.turn = 0
-
-    def pick(self, now_s: float, tried: Iterable[Endpoint]) -> Endpoint | None:
-        """The endpoint with the least load per slot; equals take turns.
-
-        Endpoints cooling down after a failure are used only when there is no other; then a single
-        request tries each out, and the others follow when it came back well. Tried ones are never
-        used again for the same request.
-        """
-        candidates = [endpoint for endpoint in self.endpoints if endpoint not in tried]
-        if not candidates:
-            return None
-        ready = [endpoint for endpoint in candidates if not endpoint.breaker.shut(now_s)]
-        candidates = ready or candidates
-        if len(candidates) == 1:
-            return candidates[0]
-        self.turn += 1
-        offset = self.turn % len(candidates)
-        turned = candidates[offset:] + candidates[:offset]
-        return min(turned, key=_load)
-
-
-def _load(endpoint: Endpoint) -> float:
-    return (endpoint.load.in_flight + endpoint.load.others) / endpoint.slots
 
 
 class Service:
@@ -77,6 +42,7 @@ class Service:
         "canary",
         "canary_weight",
         "limits",
+        "queue",
         "retry_budget",
         "spec",
         "stable",
@@ -92,6 +58,7 @@ class Service:
         limits: "TimeLimits",
     ) -> None:
         self.spec = spec
+        self.queue = ServiceQueue(spec.queue, self) if spec.queue.per_slot > 0 else None
         self.bytes_per_token = BYTES_PER_TOKEN
         self.limits = limits
         self.stable = stable
@@ -99,6 +66,18 @@ class Service:
         self.canary_weight = spec.canary.weight if spec.canary else 0.0
         self.sticky = spec.canary.sticky if spec.canary else ""
         self.retry_budget = budget
+
+    def variants(self) -> list[Variant]:
+        """The stable one, and the canary if there is one."""
+        return [self.stable] if self.canary is None else [self.stable, self.canary]
+
+    def of_revision(self, revision: str) -> Variant | None:
+        """The variant of that revision: a canary that was promoted is the stable one now."""
+        return next((one for one in self.variants() if one.revision.id == revision), None)
+
+    def endpoints(self) -> list[Endpoint]:
+        """Of all its revisions."""
+        return [endpoint for variant in self.variants() for endpoint in variant.endpoints]
 
     def variant(self, caller: "Caller") -> Variant:
         """The side of the canary split for this caller: the same one each time, unless the split
@@ -135,13 +114,15 @@ class TimeLimits(NamedTuple):
 class Caller:
     """What the heads of one client say, looked up once per snapshot."""
 
-    __slots__ = ("expires_at_us", "key", "lanes", "record", "session", "turn")
+    __slots__ = ("affinity", "expires_at_us", "key", "lanes", "record", "session", "turn")
 
     def __init__(self, key: snapshots.AccessKey, record: RequestRecord, turn: int) -> None:
         self.key = key
         self.record = record
         """The beginning of the records of its requests, whatever they ask for."""
         self.session = record.session
+        self.affinity = (record.session or key.person or key.id).encode()
+        """What the `session` rule keeps at one endpoint."""
         self.expires_at_us = key.expires_at_us
         self.turn = turn
         self.lanes: dict[tuple[str, str], Lane] = {}
@@ -159,11 +140,19 @@ class Lane:
 
     __slots__ = ("caller", "counters", "record", "service", "steps")
 
-    def __init__(self, caller: Caller, service: Service, counters: tuple[Counter, ...]) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        service: Service,
+        counters: tuple[Counter, ...] = (),
+        *,
+        inner: bool = False,
+    ) -> None:
         self.caller = caller
         self.service = service
         self.counters = counters
-        self.steps = steps_of(service.spec, limited=bool(counters))
+        outer = steps_of(service.spec, limited=bool(counters))
+        self.steps = INNER_STEPS if inner else outer
         revision = service.stable.revision
         self.record = msgspec.structs.replace(
             caller.record,
@@ -179,11 +168,17 @@ class Catalog:
     """All that requests look up. `swap` replaces it between two requests, never during one."""
 
     def __init__(
-        self, pepper: bytes, region: Region, settings: GatewaySettings, unknown: RequestRecord
+        self,
+        pepper: bytes,
+        region: Region,
+        settings: GatewaySettings,
+        unknown: RequestRecord,
+        index: int = 0,
     ) -> None:
         self._hmac = hmac.new(pepper, digestmod=hashlib.sha256)
         self._settings = settings
         self._unknown = unknown
+        self._index = index
         self._keys: dict[str, snapshots.AccessKey] = {}
         self._services: dict[tuple[str, str], Service] = {}
         self._limits: tuple[snapshots.Limit, ...] = ()
@@ -218,17 +213,37 @@ class Catalog:
         known = previous.get((spec.tenant, spec.name))
         budget = known.retry_budget if known is not None else RetryBudget(spec.retries.budget)
         budget.share = spec.retries.budget
-        canary = self._variant(spec.canary.revision) if spec.canary is not None else None
+        canary = self._variant(spec, spec.canary.revision, known) if spec.canary else None
         if canary is not None and not canary.endpoints:
             canary = None
         limits = TimeLimits.of(spec.timeouts, self._settings)
-        service = Service(spec, self._variant(spec.revision), canary, budget, limits)
+        stable = self._variant(spec, spec.revision, known)
+        service = Service(spec, stable, canary, budget, limits)
         if known is not None:
             service.bytes_per_token = known.bytes_per_token
+            if known.queue is not None:
+                known.queue.move_to(service.queue)
         return service
 
-    def _variant(self, revision: snapshots.Revision) -> Variant:
-        return Variant(revision, [self.endpoints.named(spec) for spec in revision.endpoints])
+    def _variant(
+        self, spec: snapshots.Service, revision: snapshots.Revision, known: Service | None
+    ) -> Variant:
+        before = known.of_revision(revision.id) if known is not None else None
+        return Variant.of(
+            revision,
+            [self.endpoints.named(one) for one in revision.endpoints],
+            spec.routing,
+            before,
+            process=self._index,
+            processes=self._settings.workers,
+        )
+
+    def see_others(self, others: Iterable[Region]) -> None:
+        """Take over what the other gateway processes publish of the endpoints."""
+        self.endpoints.see_others(others)
+        for service in self._services.values():
+            for variant in service.variants():
+                variant.see_others()
 
     # --- callers ---------------------------------------------------------------------------
 
@@ -283,6 +298,14 @@ class Catalog:
         lane = caller.lanes[route, name] = Lane(caller, service, self._counters_of(key, name))
         return lane
 
+    def inner_lane(self, caller: Caller, service: Service) -> Lane:
+        """The lane of requests that the gateway makes itself: nothing limits or answers them but
+        the service."""
+        known = caller.lanes.get(("", service.spec.name))
+        if known is None:
+            known = caller.lanes["", service.spec.name] = Lane(caller, service, inner=True)
+        return known
+
     def _counters_of(self, key: snapshots.AccessKey, service: str) -> tuple[Counter, ...]:
         """The same tuple for all lanes of a key to a service: the ledger knows it by that."""
         found = self._counters.get((key.id, service))
@@ -299,6 +322,10 @@ class Catalog:
         if key.services and name not in key.services:
             return None
         return self._services.get((key.tenant, name))
+
+    def queues(self) -> list[ServiceQueue]:
+        """All there are."""
+        return [one.queue for one in self._services.values() if one.queue is not None]
 
     def services(self, key: snapshots.AccessKey) -> list[Service]:
         """All services this key may call, by name."""

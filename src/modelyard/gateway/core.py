@@ -10,12 +10,14 @@ import msgspec
 from modelyard.domain.records import AttemptRecord, Outcome, RequestRecord
 from modelyard.domain.snapshot import AccessKey, Snapshot
 from modelyard.gateway.attempts import Attempt
+from modelyard.gateway.cache import AnswerCache
 from modelyard.gateway.catalog import Catalog, Service
 from modelyard.gateway.exchange import Exchange
 from modelyard.gateway.ledger import SharedLedger
 from modelyard.gateway.metrics import Metrics, render
 from modelyard.gateway.recorder import Recorder, open_request
 from modelyard.gateway.shared import SLOT_PAYLOAD_BYTES, SharedFile
+from modelyard.gateway.waiting import ServiceQueue
 from modelyard.lib import clock, ids
 from modelyard.lib.http import HeadCache
 from modelyard.ports.ledger import Lease
@@ -57,10 +59,13 @@ class Gateway:
             route="",
             process=self.process,
         )
-        self.catalog = Catalog(pepper, self.region, settings, self.unknown)
+        self.catalog = Catalog(pepper, self.region, settings, self.unknown, index)
         self.recorder = Recorder(spool, settings.spool_bytes)
         self.metrics = Metrics(self.region)
         self.active: set[Exchange] = set()
+        self.cache = AnswerCache(settings.cache_bytes)
+        self.shadows = 0
+        """Copies for shadow services that are open."""
         self.heads = HeadCache()
         self._ids = ids.RequestIds()
         self._finishing: dict[Attempt, float] = {}
@@ -88,6 +93,8 @@ class Gateway:
         fill the disk.
         """
         self.active.discard(exchange)
+        if exchange.shadow:
+            self.shadows -= 1
         if exchange.slot >= 0 or not self.recorder.full:
             self._record(exchange.record, exchange.attempts)
         if exchange.slot >= 0:
@@ -108,6 +115,10 @@ class Gateway:
         attempt.detach()
         self._finishing[attempt] = clock.monotonic_s() + FINISH_S
 
+    def pump_soon(self, queue: ServiceQueue) -> None:
+        """A slot became free: let others go, but not from within whoever freed it."""
+        asyncio.get_running_loop().call_soon(queue.pump)
+
     # --- between requests ------------------------------------------------------------------
 
     def swap(self, snapshot: Snapshot) -> None:
@@ -123,7 +134,9 @@ class Gateway:
             if until_s < now_s:
                 attempt.cancel()
                 del self._finishing[attempt]
-        self.catalog.endpoints.see_others(self.others)
+        self.catalog.see_others(self.others)
+        for queue in self.catalog.queues():
+            queue.tick(now_s)
         self.recorder.check()
         self.ledger.tick(clock.now_us())
 

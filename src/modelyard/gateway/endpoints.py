@@ -117,7 +117,7 @@ class Endpoints:
             load.others = sum(row.in_flight for row in rows)
             load.others_waiting_tokens = sum(row.waiting_tokens for row in rows)
             until_us = max((row.open_until_us for row in rows), default=0)
-            endpoint.breaker.others_until_s = until_us / 1_000_000 + PROBE_S if until_us else 0.0
+            endpoint.breaker.others_say(until_us / 1_000_000 + PROBE_S if until_us else 0.0)
 
     def _forget_idle(self, endpoint: Endpoint) -> None:
         """Give back the row of an endpoint that is gone and has nothing open any more."""

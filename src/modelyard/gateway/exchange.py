@@ -7,19 +7,23 @@ through), `Assembled` (unstreamed from a stream) and `Streamed`.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from modelyard import errors
 from modelyard.domain.records import AttemptRecord, Outcome, RequestRecord, copied
-from modelyard.gateway import answers, metering, recovery
+from modelyard.domain.routing import Work
+from modelyard.gateway import answers, dispatch, metering, recovery
 from modelyard.gateway.attempts import Attempt
-from modelyard.gateway.body import Inspected, inspect, rewrite
-from modelyard.gateway.catalog import Lane, Service, Variant
+from modelyard.gateway.body import Inspected, inspect
+from modelyard.gateway.caching import Seat
+from modelyard.gateway.catalog import Lane, Service
 from modelyard.gateway.dialects import openai
 from modelyard.gateway.dialects.upstream_errors import UpstreamError
 from modelyard.gateway.endpoints import Endpoint
 from modelyard.gateway.failures import Failure
-from modelyard.gateway.steps import NEXT
+from modelyard.gateway.parties import Client, Waits
+from modelyard.gateway.variants import Pick, Variant
+from modelyard.gateway.verdict import NEXT
 from modelyard.lib import clock
 from modelyard.lib.http import RequestHead, ResponseHead
 from modelyard.ports.ledger import Lease
@@ -32,50 +36,15 @@ CLIENT_CLOSED = 499
 _MAX_NAME = 64
 
 
-class Client(Protocol):
-    """The connection to the client, as an exchange sees it."""
-
-    def answer(self, status: int, headers: bytes, body: bytes) -> None:
-        """A whole answer."""
-
-    def start_stream(self, status: int, headers: bytes) -> None:
-        """The head of a streamed answer."""
-
-    def write_stream(self, data: bytes) -> None:
-        """A piece of it."""
-
-    def end_stream(self, data: bytes, *, clean: bool) -> None:
-        """Its last piece. Not clean: the connection closes without the mark of the end."""
-
-    def exchange_over(self) -> None:
-        """Ready for the next request."""
-
-
-class Waits(Protocol):
-    """What an exchange waits for, and can stop waiting for."""
-
-    def cancel(self) -> object:
-        """It is not waited for any more."""
-
-
 class Exchange:
-    """The state of one request. What it has not come to yet stands in the class."""
+    """The state of one request."""
 
-    lane: Lane | None = None
-    seen: Inspected | None = None
-    service: Service | None = None
-    """The one that answers; another than the lane's after a fallback."""
-    variant: Variant | None = None
-    answering: answers.Answering | None = None
-    attempt: Attempt | None = None
-    waits: Waits | None = None
-    lease: Lease | None = None
-    slot = -1
-    committed = False
-    """Whether the client has seen a byte of the answer."""
-    _over = False
-    _step = 0
-    fallbacks_tried = 0
+    __slots__ = (
+        "_step", "answering", "attempt", "attempts", "body", "caused_by", "client", "committed",
+        "deserted", "fallbacks_tried", "gateway", "head", "is_over", "lane", "last_activity_s",
+        "lease", "picked", "record", "route", "seat", "seen", "service", "shadow", "slot",
+        "started_s", "tried", "variant", "waits", "work",
+    )  # fmt: skip
 
     def __init__(
         self, gateway: "Gateway", client: Client, head: RequestHead, body: bytes, route: str,
@@ -86,12 +55,38 @@ class Exchange:
         self.head = head
         self.body = body
         self.route = route
-        self.started_s = started_s
-        self.last_activity_s = started_s
+        self.started_s = self.last_activity_s = started_s
         self.record: RequestRecord = gateway.unknown
+        self.caused_by = ""
+        """The request on whose behalf the gateway makes this one."""
+        self.shadow = False
+        # Who asks what of whom.
+        self.seen: Inspected | None = None
+        self.lane: Lane | None = None
+        self.lease: Lease | None = None
+        self.slot = -1
+        self.seat: Seat | None = None
+        self.waits: Waits | None = None
+        self._step = 0
+        # The attempt, and those before it.
+        self.service: Service | None = None
+        """The one that answers; another than the lane's after a fallback."""
+        self.variant: Variant | None = None
+        self.picked: Pick | None = None
+        self.work: Work | None = None
+        """What the router counts for the attempt."""
+        self.attempt: Attempt | None = None
+        self.answering: answers.Answering | None = None
         self.tried: list[Endpoint] = []
         """Of the service that is to answer."""
         self.attempts: list[AttemptRecord] = []
+        self.fallbacks_tried = 0
+        # How far the client has got.
+        self.committed = False
+        """Whether it has seen a byte of the answer."""
+        self.deserted = False
+        """Whether it has left, and this goes on for others who wait for the answer."""
+        self.is_over = False
 
     # --- before dispatch -------------------------------------------------------------------
 
@@ -112,7 +107,12 @@ class Exchange:
                 self.record.service = self.seen.model[:_MAX_NAME]
             self.refuse(error)
             return
+        self.begin(lane, seen)
+
+    def begin(self, lane: Lane, seen: Inspected) -> None:
+        """It is known who asks what of whom."""
         self.lane = lane
+        self.seen = seen
         self.record = lane.record
         self._begin_record()
         self.record.stream = bool(seen.stream)
@@ -138,6 +138,8 @@ class Exchange:
         record.started_at_us = clock.now_us() - self.elapsed_us()
         record.route = self.route
         record.request_bytes = len(self.body)
+        if self.caused_by:
+            record.caused_by = self.caused_by
 
     def turn_to(self, service: Service) -> None:
         """This service answers: the one that was asked, or one that stands in for it."""
@@ -151,6 +153,10 @@ class Exchange:
             record.revision, record.model = revision.id, revision.model
             record.model_version = revision.model_version
             record.model_digest = revision.model_digest
+
+    def resume_soon(self) -> None:
+        """Resume, but not from within whoever calls this."""
+        self.waits = asyncio.get_running_loop().call_soon(self.resume)
 
     def resume(self) -> None:
         """Run the steps that are left; dispatch after the last one."""
@@ -178,48 +184,12 @@ class Exchange:
         """Since the first byte of the request."""
         return int((clock.monotonic_s() - self.started_s) * 1_000_000)
 
-    # --- dispatch --------------------------------------------------------------------------
-
     def dispatch(self) -> None:
         """Start an attempt."""
         self.waits = None
-        variant, seen = self.variant, self.seen
-        assert variant is not None
-        assert seen is not None
-        now_s = clock.monotonic_s()
-        endpoint = variant.pick(now_s, self.tried)
-        if endpoint is None:
-            self.fail(Failure(self._no_endpoint()))
-            return
-        self.tried.append(endpoint)
-        self.answering = answering = answers.choose(self, seen, endpoint)
-        self.last_activity_s = now_s
-        record = self.record
-        record.attempts += 1
-        record.endpoint = endpoint.id
-        trace = AttemptRecord(
-            request_id=record.request_id,
-            tenant=record.tenant,
-            started_at_us=record.started_at_us,
-            number=record.attempts,
-            endpoint=endpoint.id,
-            offset_us=int((now_s - self.started_s) * 1_000_000),
-        )
-        self.attempts.append(trace)
-        self.gateway.catalog.endpoints.enter(endpoint)
-        assert self.service is not None
-        self.attempt = attempt = Attempt(self, endpoint, trace, now_s)
-        model, stream = endpoint.spec.upstream_model, answering.streams_upstream
-        body = rewrite(self.body, seen, model=model, force_stream=stream)
-        attempt.start(self.route, record.request_id, body, self.service.limits.connect_s)
-
-    def _no_endpoint(self) -> errors.Unavailable:
-        assert self.service is not None
-        return errors.Unavailable(
-            f"service {self.service.spec.name!r} has no endpoint that is ready",
-            hint="`modelyard services list` says why; try again in a moment",
-            code="no_endpoint",
-        )
+        failure = dispatch.begin(self)
+        if failure is not None:
+            self.fail(failure)
 
     # --- attempts.Caller -------------------------------------------------------------------
 
@@ -244,12 +214,14 @@ class Exchange:
     def fail(self, failure: Failure) -> None:
         """It did not work: try elsewhere while the client has seen nothing, else end."""
         error = failure.error
-        endpoint = self._close_attempt(error.code, error.message)
+        endpoint = dispatch.close(self, error.code, error.message)
         if endpoint is not None and failure.blamed:
             endpoint.failed(clock.monotonic_s(), failure.retry_after_s)
         if self.committed:
             self._break_off(error)
             return
+        if self.seat is not None:
+            self.seat.retried()
         if not recovery.recover(self, failure):
             self._give_up(failure)
 
@@ -277,19 +249,44 @@ class Exchange:
         outcome = Outcome.FAILED if failed else Outcome.REJECTED
         self._end_with_error(outcome, error, source=b"gateway")
 
+    def break_down(self) -> None:
+        """End because of a fault of ours."""
+        error = errors.ModelyardError("the gateway could not handle this request", code="internal")
+        dispatch.close(self, error.code, error.message)
+        self._end_with_error(Outcome.FAILED, error, source=b"gateway")
+
     def answer(self, status: int, headers: bytes, body: bytes, error_code: str = "") -> None:
         """End with a whole answer of the upstream's."""
-        endpoint = self._close_attempt(error_code or "ok")
+        endpoint = dispatch.close(self, error_code or "ok")
         if endpoint is not None and status < 500:
             endpoint.succeeded()
         record = self.record
         record.status = status
         record.response_bytes = len(body)
         record.error_code = error_code
+        if self.seat is not None and status < 500 and status not in (408, 429):
+            self.seat.answered(status, body)
         self._end(_outcome_of(status))
         if self.client is not None:
             self.client.answer(status, self.own_headers() + headers, body)
             self._release_client()
+
+    def answer_cached(self, answer: bytes, body: bytes, *, stream: bool) -> None:
+        """End with an answer that was given before; `body` is it in the form that was asked for."""
+        record = self.record
+        record.status = 200
+        record.response_bytes = len(body)
+        self.answering = answers.Cached(answer)
+        self.mark_first_token()
+        self._end(Outcome.CACHED)
+        if self.client is None:
+            return
+        if stream:
+            self.client.start_stream(200, self.own_headers() + answers.EVENTS)
+            self.client.end_stream(body, clean=True)
+        else:
+            self.client.answer(200, self.own_headers() + answers.JSON, body)
+        self._release_client()
 
     def deliver_error(self, error: UpstreamError, headers: bytes) -> None:
         """End with an upstream's error as the answer."""
@@ -301,12 +298,14 @@ class Exchange:
     def finish_stream(self, last: bytes) -> None:
         """End a stream that came to its proper end; `last` are its last bytes."""
         attempt = self.attempt
-        endpoint = self._close_attempt("ok", cancel=False)
+        endpoint = dispatch.close(self, "ok", cancel=False)
         if endpoint is not None:
             endpoint.succeeded()
         if attempt is not None:
             self.gateway.let_finish(attempt)
         self.record.response_bytes += len(last)
+        if self.seat is not None:
+            self.seat.answered(200, None)
         self._end(Outcome.COMPLETED)
         if self.client is not None:
             self.client.end_stream(last, clean=True)
@@ -314,10 +313,17 @@ class Exchange:
 
     def cancel(self) -> None:
         """The client went away: stop the upstream, keep the record."""
-        if self._over:
+        if self.is_over:
             return
         self.client = None
-        self._close_attempt("client_closed")
+        if self.seat is not None and self.seat.client_left():
+            self.deserted = True
+            return
+        self.end_deserted()
+
+    def end_deserted(self) -> None:
+        """Nobody waits for the answer any more."""
+        dispatch.close(self, "client_closed")
         self.record.status = self.record.status if self.committed else CLIENT_CLOSED
         self.record.error_code = "client_closed"
         self._end(Outcome.CANCELLED)
@@ -338,43 +344,35 @@ class Exchange:
         self.client.answer(status, headers, body)
         self._release_client()
 
-    def _close_attempt(
-        self, outcome: str, message: str = "", *, cancel: bool = True
-    ) -> Endpoint | None:
-        attempt, self.attempt = self.attempt, None
-        if attempt is None:
-            return None
-        trace = attempt.record
-        trace.outcome = outcome
-        trace.error_message = message
-        trace.duration_us = attempt.elapsed_us()
-        if cancel:
-            attempt.cancel()
-        self.gateway.catalog.endpoints.leave(attempt.endpoint)
-        return attempt.endpoint
-
     def _end(self, outcome: Outcome, error: errors.ModelyardError | None = None) -> None:
         """The one ending: settle, record, count, close the slot. Only then the last bytes go."""
-        assert not self._over
-        self._over = True
+        assert not self.is_over
+        self.is_over = True
         if self.waits is not None:
             self.waits.cancel()
         record = self.record
-        record.outcome = outcome
+        record.outcome = Outcome.CANCELLED if self.deserted else outcome
         if error is not None:
             record.error_code, record.error_message = error.code, error.message[:2000]
+        if self.seat is not None:
+            record.cache = self.seat.mark
+            self.seat.failed()
         record.duration_us = self.elapsed_us()
+        if self.picked is not None and self.variant is not None:
+            record.routing = self.variant.explain(self.picked)
         metering.settle(self)
         self.gateway.ended(self)
+        # Both know this exchange: without them it is freed at once, not by a garbage collection.
+        self.answering = self.picked = None
 
     def _release_client(self) -> None:
-        client, self.client = self.client, None
+        client, self.client, self.seat = self.client, None, None
         if client is not None:
             client.exchange_over()
 
     def check_limits(self, now_s: float) -> None:
         """Called now and then: end what takes too long."""
-        late = recovery.overdue(self, now_s) if not self._over else None
+        late = recovery.overdue(self, now_s) if not self.is_over else None
         if late is not None:
             self.fail(late)
 
@@ -388,6 +386,8 @@ class Exchange:
             identity,
             record.revision.encode(),
         )
+        if self.seat is not None:
+            ours += b"X-Modelyard-Cache: %b\r\n" % self.seat.mark.encode()
         return ours + metering.headers(lane, self) if lane and lane.counters else ours
 
     def mark_first_token(self) -> None:
@@ -396,6 +396,8 @@ class Exchange:
             self.record.ttft_us = self.elapsed_us()
             if self.attempt is not None:
                 self.attempt.endpoint.breaker.probing = False
+            if self.work is not None and self.answering and self.answering.streams_upstream:
+                self.work.first_token(clock.monotonic_s())
 
 
 def _outcome_of(status: int) -> Outcome:

@@ -6,10 +6,7 @@ needs no lock for places and money, since every process writes a column of its o
 that were not used are given back under it, and put off when it is taken.
 """
 
-import struct
 from pathlib import Path
-
-import msgspec
 
 from modelyard.domain.limits import rows, worst
 from modelyard.domain.limits.refusals import refusal
@@ -17,6 +14,7 @@ from modelyard.domain.limits.rows import LARGEST, PROCESSES, Row
 from modelyard.domain.limits.window import BUCKET_US
 from modelyard.errors import Invalid, Unavailable
 from modelyard.gateway.ledgerfile import GENERATION, ROWS, LedgerFile, counter_hash
+from modelyard.gateway.ledgerplan import MONEY, PACKED, PACKED_ROW, PACKED_VERSION, PLACE, FilePlan
 from modelyard.ports.ledger import Counter, Denied, Lease, Pending, Standing
 
 STUCK_US = 2_000_000
@@ -25,31 +23,6 @@ MOST_PLANS = 5_000
 BUSY = Pending(0.001)
 FULL_US = 1_000_000
 """A full table is not searched again for so long."""
-
-_PACKED = struct.Struct("<BBHQ")  # version, process, rows, money held
-_PACKED_ROW = struct.Struct("<I8sB")  # row, half of its owner's hash, what is held
-_PACKED_VERSION = 1
-_PLACE, _MONEY = 1, 2
-
-
-class FilePlan(msgspec.Struct, gc=False):
-    """The rows of a tuple of counters."""
-
-    counters: tuple[Counter, ...]
-    rows: tuple[Row, ...]
-    generation: int
-    counts_tokens: bool
-    holds: bool
-    process: int
-    packed: bytes
-
-    def pack(self, money_nano_usd: int) -> bytes:
-        """See `Lease.pack`."""
-        if not self.holds:
-            return b""
-        count = len(self.packed) // _PACKED_ROW.size
-        return _PACKED.pack(_PACKED_VERSION, self.process, count, money_nano_usd) + self.packed
-
 
 _NO_PLAN = FilePlan((), (), 0, False, False, 0, b"")
 NOTHING = Lease(_NO_PLAN, 0, 0, 0, settled=True)
@@ -223,9 +196,9 @@ class SharedLedger:
         return plan
 
     def _packed(self, one: Row) -> bytes:
-        held = (_PLACE if one.concurrency else 0) | (_MONEY if one.budget else 0)
+        held = (PLACE if one.concurrency else 0) | (MONEY if one.budget else 0)
         number = self._file.number(one.at)
-        return _PACKED_ROW.pack(number, self._file.owner(number)[:8], held)
+        return PACKED_ROW.pack(number, self._file.owner(number)[:8], held)
 
     def _rows(self, counters: tuple[Counter, ...], now_us: int) -> tuple[Row, ...]:
         numbers: list[int] = []
@@ -276,18 +249,18 @@ class Watch:
     def settle_packed(self, data: bytes, now_us: int) -> None:
         """Settle the lease of a dead process, found in one of its slots: it costs what was
         reserved. Before the process is started again, and once per slot."""
-        if len(data) < _PACKED.size or data[0] != _PACKED_VERSION:
+        if len(data) < PACKED.size or data[0] != PACKED_VERSION:
             return
-        _, process, count, money = _PACKED.unpack_from(data)
-        if process < PROCESSES and len(data) >= _PACKED.size + count * _PACKED_ROW.size:
-            for number, owner, held in _PACKED_ROW.iter_unpack(
-                data[_PACKED.size : _PACKED.size + count * _PACKED_ROW.size]
+        _, process, count, money = PACKED.unpack_from(data)
+        if process < PROCESSES and len(data) >= PACKED.size + count * PACKED_ROW.size:
+            for number, owner, held in PACKED_ROW.iter_unpack(
+                data[PACKED.size : PACKED.size + count * PACKED_ROW.size]
             ):
                 if number < self._file.rows and self._file.owner(number)[:8] == owner:
                     at = self._file.at(number)
                     rows.settle_for(
                         self._file.words, at, process, money,
-                        place=bool(held & _PLACE), budget=bool(held & _MONEY), now_us=now_us,
+                        place=bool(held & PLACE), budget=bool(held & MONEY), now_us=now_us,
                     )  # fmt: skip
 
     def close(self) -> None:

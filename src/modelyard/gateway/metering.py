@@ -90,6 +90,9 @@ def settle(exchange: "Exchange") -> None:
     if lease is None:
         return
     record = exchange.record
+    if record.outcome == Outcome.CACHED:
+        exchange.gateway.ledger.settle(lease, 0, 0, clock.now_us())
+        return
     tokens: int = (record.tokens_input or 0) + (record.tokens_output or 0)
     money = record.cost_nano_usd or 0
     if not tokens and record.outcome == Outcome.COMPLETED:
@@ -106,8 +109,7 @@ def _count(exchange: "Exchange") -> None:
     usage = tally.usage
     if usage is not None:
         record.tokens_input, record.tokens_output = usage.prompt_tokens, usage.completion_tokens
-        details = usage.prompt_tokens_details
-        record.tokens_cached = details.cached_tokens if details is not None else None
+        record.tokens_cached = usage.cached_tokens
         _learn(exchange, usage.prompt_tokens or 0)
     elif tally.events or record.outcome == Outcome.CANCELLED:
         # It ended before its usage was told. Every event carried about one token, and the engine
@@ -125,6 +127,9 @@ def _learn(exchange: "Exchange", tokens: int) -> None:
 
 def _charge(exchange: "Exchange") -> None:
     record, variant = exchange.record, exchange.variant
+    if record.outcome == Outcome.CACHED:
+        record.cost_nano_usd = 0
+        return
     if variant is None or variant.price is None:
         return
     price = variant.price

@@ -36,7 +36,7 @@ def _retry(exchange: "Exchange", kind: str) -> bool:
     if kind in ("", resilience.CONTEXT_LENGTH) or not 0 < tries < retries.attempts:
         return False
     now_s = clock.monotonic_s()
-    if variant.pick(now_s, exchange.tried) is None or not service.retry_budget.take(now_s):
+    if not variant.has_other(exchange.tried) or not service.retry_budget.take(now_s):
         return False
     pause_s = resilience.backoff_s(retries.backoff_s, tries, random())  # noqa: S311
     if pause_s < _AT_ONCE_S:

@@ -5,6 +5,7 @@ Anything malformed gets a typed 4xx and a closed connection.
 """
 
 import asyncio
+import logging
 from typing import cast
 
 from modelyard import errors
@@ -21,6 +22,8 @@ from modelyard.lib.http import (
     RequestHead,
     chunk,
 )
+
+log = logging.getLogger(__name__)
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _GATEWAY_ERROR = b"X-Modelyard-Error-Source: gateway\r\n"
@@ -75,14 +78,15 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._linger_until_s:
             return
-        if self._buffer:
-            self._buffer += data
-        else:
-            self._buffer = data
+        self._buffer = self._buffer + data if self._buffer else data
         if self._exchange is not None:
             self._bound_pipelined()
             return
-        self._advance()
+        try:
+            self._advance()
+        except Exception:  # a fault of ours ends this connection with an answer, and no other
+            log.exception("a request could not be handled")
+            self._break_down()
 
     def pause_writing(self) -> None:
         if self._exchange is not None and self._exchange.attempt is not None:
@@ -298,6 +302,13 @@ class ClientConnection(asyncio.Protocol):
         assert self._head is not None
         self._exchange = Exchange(self._gateway, self, self._head, b"", route, self._started_s)
         self._exchange.turn_away(status, error)
+
+    def _break_down(self) -> None:
+        self._keep_alive = False
+        if self._exchange is not None and not self._exchange.is_over:
+            self._exchange.break_down()
+        elif self._transport is not None:
+            self._transport.close()
 
     def _next(self) -> None:
         """Ready for another request, or closed."""

@@ -2,38 +2,47 @@
 raises to end the request. Which ones a service's requests take is settled when a snapshot comes."""
 
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from modelyard.domain import snapshot as snapshots
 from modelyard.errors import Unavailable
-from modelyard.gateway import metering
+from modelyard.gateway import caching, detached, metering
+from modelyard.gateway.verdict import NEXT, Verdict
 
 if TYPE_CHECKING:
     from modelyard.gateway.exchange import Exchange
 
 
-class Verdict(Enum):
-    """How a request goes on after a step."""
-
-    NEXT = auto()
-    WAIT = auto()
-    """Somebody will call `Exchange.resume`."""
-    DONE = auto()
-    """It has been answered."""
-
-
-NEXT = Verdict.NEXT
 Step = Callable[["Exchange"], Verdict]
 
 
-def steps_of(_: snapshots.Service, *, limited: bool) -> tuple[Step, ...]:
+def steps_of(service: snapshots.Service, *, limited: bool) -> tuple[Step, ...]:
     """The steps that requests to this service take, in order."""
-    steps: list[Step] = []
-    if limited:
-        steps.append(reserve)
-    steps.append(open_slot)
-    return tuple(steps)
+    cached = service.cache.ttl_s > 0 or service.cache.semantic is not None
+    taken: tuple[tuple[Step, bool], ...] = (
+        (reserve, limited),
+        (open_slot, True),
+        (caching.look_up, cached),
+        (wait_for_turn, service.queue.per_slot > 0),
+        (copy_to_shadow, service.shadow is not None),
+    )
+    return tuple(step for step, wanted in taken if wanted)
+
+
+def wait_for_turn(exchange: "Exchange") -> Verdict:
+    """Where a service has a queue, wait for a free slot."""
+    assert exchange.service is not None
+    queue = exchange.service.queue
+    if queue is None or queue.admits():
+        return NEXT
+    queue.join(exchange)
+    return Verdict.WAIT
+
+
+def copy_to_shadow(exchange: "Exchange") -> Verdict:
+    """Send a copy to the shadow service; nothing waits for it."""
+    detached.copy_to_shadow(exchange)
+    return NEXT
 
 
 def reserve(exchange: "Exchange") -> Verdict:
@@ -58,3 +67,7 @@ def open_slot(exchange: "Exchange") -> Verdict:
     if exchange.slot < 0:
         raise Unavailable("too many requests are open in this gateway process", code="overloaded")
     return NEXT
+
+
+INNER_STEPS: tuple[Step, ...] = (open_slot,)
+"""Of requests that the gateway makes itself."""

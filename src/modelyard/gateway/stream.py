@@ -32,6 +32,12 @@ class Usage(msgspec.Struct):
     completion_tokens: int | None = None
     prompt_tokens_details: TokenDetails | None = None
 
+    @property
+    def cached_tokens(self) -> int | None:
+        """Of the prompt, those that the engine had; None when it does not say."""
+        details = self.prompt_tokens_details
+        return details.cached_tokens if details is not None else None
+
 
 class Choice(msgspec.Struct):
     """Of a choice, only how it ended."""

@@ -24,6 +24,11 @@ UNTIL_CLOSE = -2
 MAX_HEADERS = 128
 MAX_CHUNK_LINE_BYTES = 256
 MAX_TRAILER_BYTES = 8192
+MAX_KNOWN_HEADS = 2048
+MAX_KNOWN_HEAD_BYTES = 2048
+"""Larger heads are parsed each time: what a HeadCache keeps is bounded to some megabytes."""
+MAX_KNOWN_FIELDS = 1024
+MAX_KNOWN_FIELD_BYTES = 256
 
 
 class RequestHead:
@@ -118,9 +123,6 @@ class HeadCache:
     of the body, so a head is looked up by its bytes without that number."""
 
     __slots__ = ("_sized", "_whole")
-    MAX_HEADS = 2048
-    MAX_HEAD_BYTES = 2048
-    """Larger heads are parsed each time; this bounds what is kept, to 4 MiB."""
 
     def __init__(self) -> None:
         self._sized: dict[bytes, RequestHead] = {}
@@ -144,8 +146,8 @@ class HeadCache:
 
     def _keep(self, heads: dict[bytes, RequestHead], key: bytes, data: bytes) -> RequestHead:
         head = parse_request(data)
-        if len(key) <= self.MAX_HEAD_BYTES:
-            if len(heads) >= self.MAX_HEADS:
+        if len(key) <= MAX_KNOWN_HEAD_BYTES:
+            if len(heads) >= MAX_KNOWN_HEADS:
                 heads.clear()
             heads[key] = head
         return head
@@ -197,8 +199,6 @@ class FieldCache:
     """Header fields that were parsed before: engines send the same ones with every answer."""
 
     __slots__ = ("_fields",)
-    MAX_FIELDS = 1024
-    MAX_FIELD_BYTES = 256
 
     def __init__(self) -> None:
         self._fields: dict[bytes, tuple[bytes, bytes]] = {}
@@ -211,8 +211,8 @@ class FieldCache:
         field = self._fields.get(line)
         if field is None:
             field = _header(line)
-            if len(line) <= self.MAX_FIELD_BYTES:
-                if len(self._fields) >= self.MAX_FIELDS:
+            if len(line) <= MAX_KNOWN_FIELD_BYTES:
+                if len(self._fields) >= MAX_KNOWN_FIELDS:
                     self._fields.clear()
                 self._fields[line] = field
         return field

@@ -173,3 +173,29 @@ def test_a_large_body_costs_no_more_than_some_copies(filling: bytes) -> None:
         tracemalloc.stop()
     assert filling in changed
     assert peak < 6 * len(body)
+
+
+LONG = b'[{"role":"user","content":"%b \\"model\\": \\u00e9 \\n"}]' % (b"model " * 2000)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"a","messages":%b,"seed":12345678901234567890}',
+        b'{"messages":%b,"model" : "a","x":"messages"}',
+        b'{"x":"\\"messages\\":","messages" :  %b ,"model":"a"}',
+        b'{"messages":[],"messages":%b,"model":"a"}',
+        b'{"messages":%b,"model":"b","model":"a"}',
+        b'{"model":"a","mess\\u0061ges":%b}',
+    ],
+)
+def test_a_long_body_is_changed_around_its_conversation(body: bytes) -> None:
+    text = body.replace(b"%b", LONG)
+    for options in ({"model": ""}, {"model": "new"}, {"model": "n", "force_stream": True}):
+        changed = rewritten(text, **options)
+        assert LONG in changed
+        expected = {**json.loads(text), "model": options["model"] or "a"}
+        if "force_stream" in options:
+            expected |= {"stream": True, "stream_options": {"include_usage": True}}
+        assert json.loads(changed) == expected
+        assert [key for key, _ in json.loads(changed, object_pairs_hook=list)].count("model") == 1

@@ -2,16 +2,18 @@
 
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from modelyard.domain.records import RequestRecord
+from modelyard.domain.routing import Work
 from modelyard.domain.snapshot import AccessKey, Canary, Endpoint, Revision, Service, Snapshot
 from modelyard.errors import Forbidden, NotFound, Unauthenticated
-from modelyard.gateway.catalog import Caller, Catalog, Variant
+from modelyard.gateway.catalog import Caller, Catalog
 from modelyard.gateway.endpoints import PROBE_S, address_of
+from modelyard.gateway.endpoints import Endpoint as Known
 from modelyard.gateway.shared import (
     LOAD_CELLS,
     LOAD_ROWS,
@@ -20,6 +22,7 @@ from modelyard.gateway.shared import (
     SharedFile,
     endpoint_hash,
 )
+from modelyard.gateway.variants import Variant
 from modelyard.lib.http import RequestHead, parse_request
 from modelyard.settings import GatewaySettings
 
@@ -120,6 +123,19 @@ def test_a_role_that_may_not_call_is_told_so(catalog: Catalog) -> None:
         catalog.lane(caller(catalog), ROUTE, "support")
 
 
+def pick(
+    one: Variant, now_s: float, tried: Sequence[Known] = (), prompt: bytes = b""
+) -> Known | None:
+    found = one.pick(prompt, b"", now_s, tried)
+    return found.endpoint if found else None
+
+
+def send(catalog: Catalog, one: Variant, endpoint: Known) -> Work:
+    """Count a request at an endpoint."""
+    catalog.endpoints.enter(endpoint)
+    return one.router.dispatch(one.candidates[one.endpoints.index(endpoint)], b"", 0.0)
+
+
 def split(weight: float, sticky: str) -> Snapshot:
     stable, other = (Revision(id=f"support-{name}", endpoints=(endpoint(name),)) for name in "ab")
     service = Service(
@@ -151,16 +167,32 @@ def test_a_split_that_is_not_sticky_is_drawn(catalog: Catalog, weight: float, sh
     assert drawn == pytest.approx(share, abs=0.08 if 0 < share < 1 else 0)
 
 
-def test_the_least_loaded_per_slot_is_picked_and_equals_take_turns(catalog: Catalog) -> None:
-    catalog.swap(snapshot(endpoint("a", slots=1), endpoint("b", slots=4)))
+def test_the_less_busy_is_picked_and_equals_take_turns(catalog: Catalog) -> None:
+    catalog.swap(snapshot(endpoint("a"), endpoint("b")))
     service = variant(catalog)
-    small, big = service.endpoints
-    catalog.endpoints.enter(small)
-    catalog.endpoints.enter(big)
-    assert {service.pick(0.0, ()) for _ in range(4)} == {big}
-    catalog.endpoints.leave(small)
-    catalog.endpoints.leave(big)
-    assert {service.pick(0.0, ()) for _ in range(4)} == {small, big}
+    busy, free = service.endpoints
+    work = send(catalog, service, busy)
+    assert {pick(service, 0.0) for _ in range(4)} == {free}
+    work.finished(1.0)
+    assert {pick(service, 0.0) for _ in range(4)} == {busy, free}
+
+
+def test_a_prompt_goes_where_its_beginning_is_and_what_was_learnt_survives_a_swap(
+    catalog: Catalog,
+) -> None:
+    both = (endpoint("a"), endpoint("b"))
+    catalog.swap(snapshot(*both))
+    prompt = b"the same long beginning " * 50
+    service = variant(catalog)
+    home = service.endpoints[1]
+    service.router.dispatch(service.candidates[1], prompt, 0.0).finished(1.0)
+    assert {pick(service, 2.0, prompt=prompt + b"x") for _ in range(4)} == {home}
+    catalog.swap(snapshot(*both, endpoint("c"), generation=2))
+    assert {pick(variant(catalog), 3.0, prompt=prompt + b"y") for _ in range(4)} == {home}
+    moved = (endpoint("a"), endpoint("b", port=10))
+    catalog.swap(snapshot(*moved, generation=3))
+    found = {pick(variant(catalog), 4.0, prompt=prompt + b"z") for _ in range(4)}
+    assert len(found) == 2, "a replica that was started anew has nothing cached"
 
 
 def test_a_failed_endpoint_is_left_alone_unless_there_is_no_other(catalog: Catalog) -> None:
@@ -168,12 +200,12 @@ def test_a_failed_endpoint_is_left_alone_unless_there_is_no_other(catalog: Catal
     service = variant(catalog)
     bad, good = service.endpoints
     bad.failed(now_s=10.0)
-    assert {service.pick(10.1, ()) for _ in range(4)} == {good}
-    assert service.pick(10.1, [good]) is bad
-    assert service.pick(10.1, [good, bad]) is None
-    assert {service.pick(60.0, ()) for _ in range(4)} == {bad, good}
+    assert {pick(service, 10.1) for _ in range(4)} == {good}
+    assert pick(service, 10.1, [good]) is bad
+    assert pick(service, 10.1, [good, bad]) is None
+    assert {pick(service, 60.0) for _ in range(4)} == {bad, good}
     bad.succeeded()
-    assert {service.pick(10.1, ()) for _ in range(4)} == {bad, good}
+    assert {pick(service, 10.1) for _ in range(4)} == {bad, good}
 
 
 def test_after_a_failure_one_request_tries_it_out(catalog: Catalog) -> None:
@@ -183,18 +215,18 @@ def test_after_a_failure_one_request_tries_it_out(catalog: Catalog) -> None:
     bad.failed(now_s=10.0)
     later_s = 60.0
     for _ in range(5):
-        catalog.endpoints.enter(good)  # so that the failed one has the least load
-    assert service.pick(later_s, ()) is bad
+        send(catalog, service, good)  # so that the failed one has the least load
+    assert pick(service, later_s) is bad
     catalog.endpoints.enter(bad)
-    assert {service.pick(later_s, ()) for _ in range(4)} == {good}, "its trial is under way"
+    assert {pick(service, later_s) for _ in range(4)} == {good}, "its trial is under way"
     catalog.endpoints.leave(bad)
     bad.failed(later_s)
-    assert {service.pick(later_s + 0.9, ()) for _ in range(4)} == {good}, "twice as long"
+    assert {pick(service, later_s + 0.9) for _ in range(4)} == {good}, "twice as long"
     catalog.endpoints.enter(bad)
     catalog.endpoints.leave(bad)
     bad.succeeded()
     catalog.endpoints.enter(bad)
-    assert service.pick(later_s, ()) is bad, "it works: no trial any more"
+    assert pick(service, later_s) is bad, "it works: no trial any more"
 
 
 def test_load_is_published_until_the_last_request_has_ended(
@@ -250,9 +282,9 @@ def test_what_other_processes_have_open_counts(shared: SharedFile) -> None:
     mine.swap(both)
     theirs.swap(both)
     theirs.endpoints.enter(theirs.endpoints.by_id["a"])
-    mine.endpoints.see_others([shared.region(1)])
+    mine.see_others([shared.region(1)])
     service = variant(mine)
-    assert {service.pick(0.0, ()) for _ in range(4)} == {mine.endpoints.by_id["b"]}
+    assert {pick(service, 0.0) for _ in range(4)} == {mine.endpoints.by_id["b"]}
 
 
 def test_what_failed_in_one_process_is_left_alone_by_all(shared: SharedFile) -> None:
@@ -261,14 +293,14 @@ def test_what_failed_in_one_process_is_left_alone_by_all(shared: SharedFile) -> 
         one.swap(snapshot(endpoint("a"), endpoint("b")))
     bad, good = mine.endpoints.by_id["a"], theirs.endpoints.by_id["b"]
     bad.failed(now_s=100.0)
-    theirs.endpoints.see_others([shared.region(0)])
-    assert {variant(theirs).pick(100.1, ()) for _ in range(4)} == {good}
+    theirs.see_others([shared.region(0)])
+    assert {pick(variant(theirs), 100.1) for _ in range(4)} == {good}
     until_s = bad.breaker.open_until_s
-    assert {variant(theirs).pick(until_s + 0.1, ()) for _ in range(4)} == {good}, "it tries it out"
-    assert {variant(theirs).pick(until_s + PROBE_S + 0.1, ()) for _ in range(4)} != {good}
+    assert {pick(variant(theirs), until_s + 0.1) for _ in range(4)} == {good}, "it tries it out"
+    assert {pick(variant(theirs), until_s + PROBE_S + 0.1) for _ in range(4)} != {good}
     bad.succeeded()
-    theirs.endpoints.see_others([shared.region(0)])
-    assert {variant(theirs).pick(100.1, ()) for _ in range(4)} != {good}
+    theirs.see_others([shared.region(0)])
+    assert {pick(variant(theirs), 100.1) for _ in range(4)} != {good}
 
 
 @pytest.mark.parametrize(

@@ -92,11 +92,12 @@ async def test_a_time_out_is_tried_elsewhere_before_the_first_byte(
     slow, good = await stalled.start(), await echo.start()
     async with rig(tmp_path, first_byte_timeout_s=0.1) as one:
         one.serve(echo=[endpoint(slow, "slow", slots=1000), endpoint(good, "good", slots=1)])
-        endpoints = one.gateway.catalog.endpoints
-        first = endpoints.by_id["good"]
-        endpoints.enter(first)  # so that the other one is the less loaded
+        found = one.gateway.catalog.named("default", "echo")
+        assert found is not None
+        variant = found.stable
+        busy = variant.router.dispatch(variant.candidates[1], b"", 0.0)
         assert (await ask(one, question()))[0] == 200
-        endpoints.leave(first)
+        busy.cancelled(1.0)
         attempts = one.records("attempt")
         assert [attempt["outcome"] for attempt in attempts] == ["first_byte_timeout", "ok"]
         assert only_record(one)["attempts"] == 2
@@ -207,3 +208,18 @@ async def settled(number: Any) -> None:
             await asyncio.sleep(0.02)
             since = since + 1 if number() and number() == seen else 0
             seen = number()
+
+
+async def test_a_fault_of_ours_is_a_500_with_a_record_and_harms_no_other_request(
+    tmp_path: Path, echo: EchoServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = await echo.start()
+    async with rig(tmp_path) as one:
+        one.serve(echo=[endpoint(url)])
+        with monkeypatch.context() as broken:
+            broken.setattr("modelyard.gateway.dispatch.rewrite", lambda *_, **__: 1 / 0)
+            status, body = await ask(one, question())
+            assert status == 500
+            assert json.loads(body)["error"]["code"] == "internal"
+            assert only_record(one)["error_code"] == "internal"
+        assert (await ask(one, question()))[0] == 200

@@ -12,6 +12,9 @@ from modelyard.lib.http import (
     CHUNKED,
     LAST_CHUNK,
     MAX_HEADERS,
+    MAX_KNOWN_FIELDS,
+    MAX_KNOWN_HEAD_BYTES,
+    MAX_KNOWN_HEADS,
     NO_BODY,
     UNTIL_CLOSE,
     ChunkedReader,
@@ -213,10 +216,10 @@ def test_a_head_that_was_seen_before_says_what_it_would_say_anew(series: list[li
 
 def test_what_is_kept_of_heads_and_fields_is_bounded() -> None:
     cache, fields = HeadCache(), FieldCache()
-    for number in range(2 * HeadCache.MAX_HEADS + 1):
+    for number in range(2 * MAX_KNOWN_HEADS + 1):
         cache.parse(request(b"X: %d" % number))
         fields.parse(b"X: %d" % number)
-    assert len(cache) <= 2 * HeadCache.MAX_HEADS
-    assert len(fields) <= FieldCache.MAX_FIELDS
-    cache.parse(request(b"X: " + b"y" * HeadCache.MAX_HEAD_BYTES))
+    assert len(cache) <= 2 * MAX_KNOWN_HEADS
+    assert len(fields) <= MAX_KNOWN_FIELDS
+    cache.parse(request(b"X: " + b"y" * MAX_KNOWN_HEAD_BYTES))
     assert cache.parse(request(b"X: 1"))[0] is cache.parse(request(b"X: 1"))[0]

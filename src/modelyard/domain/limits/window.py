@@ -10,12 +10,9 @@ is where the two windows (requests and tokens) of one counter begin in it.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    Words = memoryview[int]
-else:
-    Words = memoryview
+Words: TypeAlias = "memoryview[int]"
 
 BUCKET_US = 500_000
 RING = 121

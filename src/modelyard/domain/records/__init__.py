@@ -74,6 +74,15 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=False):
     request whose first attempt worked has no `attempt` rows: these columns say all."""
     first_byte_us: int | None = None
     """Of the only attempt, from its start until the first byte of the answer."""
+    routing: str = ""
+    """Why this endpoint: the rule, what its scores mean, and the candidates with their scores, the
+    chosen one first."""
+    queue_us: int | None = None
+    """How long it waited for its turn; None where it did not."""
+    cache: str = ""
+    """`hit`, `miss` or `bypass`; empty where nothing is cached."""
+    caused_by: str = ""
+    """The request on whose behalf the gateway made this one: a shadow's copy, an embedding."""
     usage_estimated: bool = False
     """Whether the tokens are estimates, because the answer ended before its usage was told."""
     fallback: str = ""

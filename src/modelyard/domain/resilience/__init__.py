@@ -75,7 +75,7 @@ class Breaker:
     no endpoint is left: the caller fails open.
     """
 
-    __slots__ = ("failures", "open_until_s", "others_until_s", "probing", "share")
+    __slots__ = ("_others_until_s", "failures", "open_until_s", "probing", "share", "watched")
     PAUSE_S = 0.5
     MAX_PAUSE_S = 10.0
     MEMORY = 0.05
@@ -87,13 +87,15 @@ class Breaker:
         """In a row."""
         self.share = 0.0
         self.open_until_s = 0.0
-        self.others_until_s = 0.0
-        """What the other gateway processes of the machine have published."""
+        self._others_until_s = 0.0
+        self.watched = False
+        """Whether `shut` may say yes: as long as nothing failed, nobody need ask."""
         self.probing = False
         """Whether one request tries out, after a failure, if it works again."""
 
     def failed(self, now_s: float, retry_after_s: float = 0.0) -> None:
         """It did not answer as it should; `retry_after_s` is how long it asked to be left alone."""
+        self.watched = True
         self.failures += 1
         self.share += (1.0 - self.share) * self.MEMORY
         doubled = self.PAUSE_S * float(1 << min(self.failures - 1, 10))
@@ -108,7 +110,13 @@ class Breaker:
         self.failures = 0
         if self.share < self.OUTLIER_SHARE:
             self.open_until_s = 0.0
+            self.watched = self.probing or self._others_until_s > 0
+
+    def others_say(self, until_s: float) -> None:
+        """Until when other gateway processes of the machine leave it alone; 0: they do not."""
+        self._others_until_s = until_s
+        self.watched = self.watched or until_s > 0
 
     def shut(self, now_s: float) -> bool:
         """Whether it should get no request now."""
-        return self.open_until_s > now_s or self.others_until_s > now_s or self.probing
+        return self.open_until_s > now_s or self._others_until_s > now_s or self.probing

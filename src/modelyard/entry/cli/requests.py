@@ -156,6 +156,7 @@ def show_request(out: Output, found: dict[str, Any]) -> None:
 
 def _facts(request: dict[str, Any]) -> list[tuple[str, str]]:
     tokens = f"{number(request.get('tokens_input'))} in, {number(request.get('tokens_output'))} out"
+    tokens += " (estimated)" if request.get("usage_estimated") else ""
     cached = request.get("tokens_cached")
     cost = request.get("cost_nano_usd")
     caller = [request.get(name) or "" for name in ("key_id", "team", "person", "client")]
@@ -163,6 +164,11 @@ def _facts(request: dict[str, Any]) -> list[tuple[str, str]]:
         ("started", moment(request["started_at_us"])),
         ("route", request["route"] + (" (streamed)" if request.get("stream") else "")),
         ("service", request.get("service") or ""),
+        ("stood in", request.get("fallback") or ""),
+        ("why there", request.get("routing") or ""),
+        ("waited", duration(request["queue_us"]) if request.get("queue_us") is not None else ""),
+        ("cache", request.get("cache") or ""),
+        ("made for", request.get("caused_by") or ""),
         ("version", request.get("model_version") or ""),
         ("revision", request.get("revision") or ""),
         ("endpoint", request.get("endpoint") or ""),

@@ -109,6 +109,9 @@ def waterfall(
     bars = [bar("request", 0, whole, "whole", record["outcome"])]
     if record["admission_us"] is not None:
         bars.append(bar("admission", 0, record["admission_us"], "wait"))
+    if record.get("queue_us"):
+        end_us = record["admission_us"] or whole
+        bars.append(bar("  in the queue", end_us - record["queue_us"], record["queue_us"], "wait"))
     for attempt in attempts:
         begin, first = attempt["offset_us"], attempt["first_byte_us"]
         note = f"{attempt['endpoint']} {attempt['outcome']}"

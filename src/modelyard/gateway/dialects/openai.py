@@ -6,7 +6,9 @@ import msgspec
 
 from modelyard import errors
 
-ROUTES = {b"/v1/chat/completions": "/v1/chat/completions", b"/v1/completions": "/v1/completions"}
+STREAMED = frozenset({"/v1/chat/completions", "/v1/completions"})
+"""Routes whose answers may be streams."""
+ROUTES = {route.encode(): route for route in (*sorted(STREAMED), "/v1/embeddings")}
 
 MAX_RETRY_AFTER_S = 120.0
 """The official clients do not retry at all when they are told to wait longer."""
