@@ -20,6 +20,8 @@ from modelyard.lib.tls import calling, listening
 from modelyard.settings import Settings, from_json
 
 DRAIN_S = 10.0
+OPEN_FILES = 65_536
+"""Files and connections that a gateway process may have open, if the system lets it."""
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,18 @@ def main() -> None:
         raise SystemExit("the gateway runs on Linux and macOS")
     import uvloop
 
+    _allow_open_files()
     uvloop.run(serve)
+
+
+def _allow_open_files() -> None:
+    """A request takes two, and many shells allow a process 1024; it may have more if it asks."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _serve(settings: Settings, listener: socket.socket, index: int, control_url: str) -> None:

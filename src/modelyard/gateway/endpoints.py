@@ -78,6 +78,7 @@ class Endpoints:
         if known is None or known.spec != spec:
             load = self._loads.get(spec.id) or Load(spec.id, self._region)
             self._loads[spec.id] = load
+            load.cells[2] = 0  # that another address failed says nothing of this one
             known = Endpoint(spec, load)
         self.by_id[spec.id] = known
         return known
