@@ -2,7 +2,18 @@
 
 import click
 
-from modelyard.entry.cli import audit, chat, demo, keys, models, nouns, platform, requests, services
+from modelyard.entry.cli import (
+    audit,
+    chat,
+    demo,
+    keys,
+    models,
+    nouns,
+    platform,
+    requests,
+    services,
+    traces,
+)
 from modelyard.entry.cli.commands import Nouns
 
 
@@ -36,6 +47,7 @@ for _command in (
     keys.keys,
     requests.requests,
     audit.audit,
+    traces.traces,
 ):
     cli.add_command(_command)
 
