@@ -126,6 +126,12 @@ def _unshared(tokens: int, fresh: Iterator[int]) -> tuple[int, ...]:
     return tuple(next(fresh) for _ in range(-(-tokens // BLOCK_TOKENS)))
 
 
+def shares_prefixes(trace: Iterable[Arrival]) -> bool:
+    """Whether any two prompts begin with the same block."""
+    first = [arrival.blocks[0] for arrival in trace]
+    return len(set(first)) < len(first)
+
+
 # --- other traffic ----------------------------------------------------------------------------
 
 

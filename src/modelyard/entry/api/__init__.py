@@ -47,11 +47,8 @@ def create_api(app: App, target: Target, gateway_url: str, control_url: str) -> 
         page_keys=PageKeys(app.access),
     )
     answers.install(api)
-<<<<<<< HEAD
-    for part in (access, apply, models, services, limits, requests, chat, internal):
-=======
-    for part in (internal, access, models, services, requests, chat):  # the busiest is found first
->>>>>>> wt-ingest
+    # The busiest is found first.
+    for part in (internal, access, apply, models, services, limits, requests, chat):
         api.include_router(part.router)
 
     limit = max(MAX_BODY_BYTES, app.settings.gateway.max_body_bytes)

@@ -13,6 +13,7 @@ from modelyard.entry.cli import (
     platform,
     requests,
     services,
+    traces,
 )
 from modelyard.entry.cli.commands import Nouns
 
@@ -48,6 +49,7 @@ for _command in (
     limits.limits,
     requests.requests,
     audit.audit,
+    traces.traces,
 ):
     cli.add_command(_command)
 
