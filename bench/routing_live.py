@@ -5,8 +5,8 @@
 Each rule gets a service of its own with four replicas of the echo engine, which read prompts at a
 rate, one after the other, and keep a bounded prefix cache, as real engines do. Conversations of
 very different length take turns in a Poisson stream whose uncached work is about what the replicas
-can do. First-token times are those of the records. What the simulator says (`make bench-routing`) must
-hold here in order, not in size.
+can do. First-token times are those of the records. What the simulator says (`make bench-routing`)
+must hold here in order, not in size.
 """
 
 import argparse
