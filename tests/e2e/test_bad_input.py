@@ -148,7 +148,7 @@ def test_a_request_that_cannot_be_answered(
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=14m", "tmpfs", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=31m", "tmpfs", str(folder)]
     done = (
         subprocess.run(command, capture_output=True, text=True) if sys.platform == "linux" else None
     )
