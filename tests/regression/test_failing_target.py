@@ -62,7 +62,7 @@ async def test_a_come_back_is_tried_by_one_request(three: Platform, met_by: int)
             asked = (line.ask(body("pair"), key) for line in found[:met_by])
             assert {reply.status for reply in await asyncio.gather(*asked)} == {200}
         await asyncio.sleep(0.3)  # all processes have seen that it fails
-        bad.behaviour = Behaviour(first_token_s=1.0)
+        bad.behaviour = Behaviour(first_token_s=1.8)
         seen, bad.most_active = len(bad.calls), 0
 
         async def load(line: object) -> None:

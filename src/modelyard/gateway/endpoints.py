@@ -7,10 +7,13 @@ from modelyard.domain import snapshot as snapshots
 from modelyard.domain.resilience import Breaker
 from modelyard.gateway.shared import PublishedLoad, Region, endpoint_hash
 from modelyard.gateway.upstream import Address, Pool
+from modelyard.lib import clock
 
 PROBE_S = 1.0
-"""How long the process whose breaker opened is the only one to try an endpoint out again; it may
-have no request for it."""
+"""How long one process alone may try an endpoint out again before the next may: it may have no
+request for it."""
+MOST_PROBE_S = 30.0
+"""A request that tries an endpoint out keeps other processes from it no longer than this."""
 
 
 class Load:
@@ -53,7 +56,7 @@ class Endpoint:
     def succeeded(self) -> None:
         """It works."""
         breaker = self.breaker
-        if breaker.failures or breaker.share:
+        if breaker.watched or breaker.share:
             breaker.succeeded()
             self.load.cells[2] = int(breaker.open_until_s * 1_000_000)
 
@@ -96,8 +99,9 @@ class Endpoints:
         load = endpoint.load
         load.in_flight += 1
         load.cells[0] = load.in_flight
-        if endpoint.breaker.failures:
+        if endpoint.breaker.doubted:
             endpoint.breaker.probing = True
+            load.cells[3] = int((clock.monotonic_s() + MOST_PROBE_S) * 1_000_000)
 
     def leave(self, endpoint: Endpoint) -> None:
         """The request is over."""
@@ -109,21 +113,40 @@ class Endpoints:
             self._forget_idle(endpoint)
 
     def see_others(self, others: Iterable[Region]) -> None:
-        """Read what the other processes publish."""
-        told = [region.loads() for region in others]
+        """Read what the other processes publish, who are given in their order."""
+        regions = list(others)
+        told = [region.loads() for region in regions]
+        before = sum(region.process < self._region.process for region in regions)
         for endpoint in self.by_id.values():
             load = endpoint.load
             rows = [loads.get(load.hash, _NOTHING) for loads in told]
             load.others = sum(row.in_flight for row in rows)
             load.others_waiting_tokens = sum(row.waiting_tokens for row in rows)
-            until_us = max((row.open_until_us for row in rows), default=0)
-            endpoint.breaker.others_say(until_us / 1_000_000 + PROBE_S if until_us else 0.0)
+            if not endpoint.breaker.probing:
+                load.cells[3] = 0
+            endpoint.breaker.others_say(_others_until_s(load.cells[2], rows, before))
 
     def _forget_idle(self, endpoint: Endpoint) -> None:
         """Give back the row of an endpoint that is gone and has nothing open any more."""
         if endpoint.load.in_flight == 0 and endpoint.id not in self.by_id:
             self._loads.pop(endpoint.id, None)
             self._region.release_row(endpoint.load.hash)
+
+
+def _others_until_s(own_us: int, rows: list[PublishedLoad], before: int) -> float:
+    """Until when other processes keep this one from an endpoint; 0: they do not.
+
+    While one tries it out, all wait for the outcome. Before that they take turns, lest several try
+    at once: first those that met the failure, then the others, each in the order of the processes,
+    of which so many come `before` this one.
+    """
+    failing = [row.open_until_us > 0 for row in rows]
+    if not any(failing):
+        return 0.0
+    turn = sum(failing[:before]) if own_us else sum(failing) + failing[:before].count(False)
+    open_us = max(own_us, *(row.open_until_us for row in rows))
+    probe_us = max(row.probe_until_us for row in rows)
+    return max(open_us / 1_000_000 + turn * PROBE_S, probe_us / 1_000_000)
 
 
 _NOTHING = PublishedLoad()

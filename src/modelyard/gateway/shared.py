@@ -31,7 +31,8 @@ _LOAD = struct.Struct("<16sQQQQ")  # digest of the endpoint id, then LOAD_CELLS 
 LOAD_BYTES = _LOAD.size
 LOAD_CELLS = 4
 """Of an endpoint, as one process sees it: requests in flight, prompt tokens that wait to be
-computed, when its breaker lets requests through again (monotonic microseconds), one to spare."""
+computed, when its breaker lets requests through again, and until when at most a request of its
+tries the endpoint out (both in monotonic microseconds)."""
 
 METRIC_ROWS = 256
 METRIC_LABEL_BYTES = 256
@@ -54,6 +55,7 @@ class PublishedLoad(NamedTuple):
     in_flight: int = 0
     waiting_tokens: int = 0
     open_until_us: int = 0
+    probe_until_us: int = 0
 
 
 class SharedFile:
@@ -117,6 +119,11 @@ class Region:
         self._loads = memoryview(mapped)[at + _LOADS_AT : at + _METRICS_AT]
         self._free = list(range(SLOTS - 1, -1, -1))
         self._load_rows: dict[bytes, int] = {}
+
+    @property
+    def process(self) -> int:
+        """Whose it is."""
+        return (self._at - PAGE) // REGION_BYTES
 
     # --- request slots -------------------------------------------------------------------
 
@@ -184,7 +191,7 @@ class Region:
     def loads(self) -> dict[bytes, "PublishedLoad"]:
         """Of each endpoint what this process published, where there is anything."""
         return {
-            key: PublishedLoad(*numbers[:3])
+            key: PublishedLoad(*numbers)
             for key, *numbers in _LOAD.iter_unpack(self._loads)
             if any(numbers)
         }

@@ -12,7 +12,7 @@ from modelyard.domain.routing import Work
 from modelyard.domain.snapshot import AccessKey, Canary, Endpoint, Revision, Service, Snapshot
 from modelyard.errors import Forbidden, NotFound, Unauthenticated
 from modelyard.gateway.catalog import Caller, Catalog
-from modelyard.gateway.endpoints import PROBE_S, address_of
+from modelyard.gateway.endpoints import MOST_PROBE_S, PROBE_S, address_of
 from modelyard.gateway.endpoints import Endpoint as Known
 from modelyard.gateway.shared import (
     LOAD_CELLS,
@@ -23,6 +23,7 @@ from modelyard.gateway.shared import (
     endpoint_hash,
 )
 from modelyard.gateway.variants import Variant
+from modelyard.lib import clock
 from modelyard.lib.http import RequestHead, parse_request
 from modelyard.settings import GatewaySettings
 
@@ -301,6 +302,54 @@ def test_what_failed_in_one_process_is_left_alone_by_all(shared: SharedFile) -> 
     bad.succeeded()
     theirs.see_others([shared.region(0)])
     assert {pick(variant(theirs), 100.1) for _ in range(4)} != {good}
+
+
+def test_processes_take_turns_at_trying_out_what_failed_for_all(tmp_path: Path) -> None:
+    shared = SharedFile(tmp_path / "three.bin", 3)
+    each = [made(shared.region(number)) for number in range(3)]
+
+    def look() -> None:
+        for number, one in enumerate(each):
+            one.see_others([shared.region(other) for other in range(3) if other != number])
+
+    def open_at(after_s: float) -> list[bool]:
+        return [not one.endpoints.by_id["a"].breaker.shut(until_s + after_s) for one in each]
+
+    for one in each:
+        one.swap(snapshot(endpoint("a"), endpoint("b")))
+        one.endpoints.by_id["a"].failed(clock.monotonic_s())
+    until_s = each[0].endpoints.by_id["a"].breaker.open_until_s
+    look()
+    assert open_at(0.1) == [True, False, False]
+    assert open_at(PROBE_S + 0.1) == [True, True, False]
+    each[0].endpoints.enter(each[0].endpoints.by_id["a"])
+    look()
+    assert open_at(MOST_PROBE_S / 2) == [False, False, False], "one tries it out"
+    assert open_at(MOST_PROBE_S + 1) == [False, True, True], "and is not waited for without end"
+    each[0].endpoints.leave(each[0].endpoints.by_id["a"])
+    each[0].endpoints.by_id["a"].succeeded()
+    look()
+    assert open_at(0.1) == [True, True, False], "the next one may find out for itself"
+    shared.close()
+
+
+def test_what_others_said_is_disproved_by_an_answer(shared: SharedFile) -> None:
+    """A process that has no more requests never takes back what it published."""
+    mine, theirs = made(shared.region(0)), made(shared.region(1))
+    for one in (mine, theirs):
+        one.swap(snapshot(endpoint("a"), endpoint("b")))
+    mine.endpoints.by_id["a"].failed(now_s=100.0)
+    theirs.see_others([shared.region(0)])
+    one = theirs.endpoints.by_id["a"]
+    for _ in range(2):
+        theirs.endpoints.enter(one)
+        one.succeeded()
+        theirs.endpoints.leave(one)
+        theirs.see_others([shared.region(0)])
+        assert not one.breaker.doubted
+    mine.endpoints.by_id["a"].failed(now_s=200.0)
+    theirs.see_others([shared.region(0)])
+    assert one.breaker.shut(200.1)
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,15 @@ class Breaker:
     no endpoint is left: the caller fails open.
     """
 
-    __slots__ = ("_others_until_s", "failures", "open_until_s", "probing", "share", "watched")
+    __slots__ = (
+        "_disproved_s",
+        "_others_until_s",
+        "failures",
+        "open_until_s",
+        "probing",
+        "share",
+        "watched",
+    )
     PAUSE_S = 0.5
     MAX_PAUSE_S = 10.0
     MEMORY = 0.05
@@ -88,6 +96,8 @@ class Breaker:
         self.share = 0.0
         self.open_until_s = 0.0
         self._others_until_s = 0.0
+        self._disproved_s = 0.0
+        """What others said, up to this, was disproved by an answer."""
         self.watched = False
         """Whether `shut` may say yes: as long as nothing failed, nobody need ask."""
         self.probing = False
@@ -108,14 +118,21 @@ class Breaker:
         """It works: one good answer closes it, unless it fails about every second time."""
         self.share -= self.share * self.MEMORY
         self.failures = 0
+        self._disproved_s = max(self._disproved_s, self._others_until_s)
+        self._others_until_s = 0.0
         if self.share < self.OUTLIER_SHARE:
             self.open_until_s = 0.0
-            self.watched = self.probing or self._others_until_s > 0
+            self.watched = self.probing
 
     def others_say(self, until_s: float) -> None:
         """Until when other gateway processes of the machine leave it alone; 0: they do not."""
-        self._others_until_s = until_s
-        self.watched = self.watched or until_s > 0
+        self._others_until_s = until_s if until_s > self._disproved_s else 0.0
+        self.watched = self.watched or self._others_until_s > 0
+
+    @property
+    def doubted(self) -> bool:
+        """Whether the next request tries out if it works: it failed here, or for others."""
+        return self.failures > 0 or self._others_until_s > 0
 
     def shut(self, now_s: float) -> bool:
         """Whether it should get no request now."""
