@@ -21,6 +21,8 @@ _LEARNING = 0.05
 BUSY_S = 2.0
 """How long a request waits for a ledger that another gateway process holds."""
 _IMAGE_TOKENS = 1000
+MOST_TOKENS = 1 << 40
+"""No answer has more; an upstream that claims so is not believed."""
 _EMBEDDED = re.compile(rb";base64,[A-Za-z0-9+/=]*")
 
 
@@ -108,14 +110,20 @@ def _count(exchange: "Exchange") -> None:
     record.finish_reason = tally.finish_reason
     usage = tally.usage
     if usage is not None:
-        record.tokens_input, record.tokens_output = usage.prompt_tokens, usage.completion_tokens
-        record.tokens_cached = usage.cached_tokens
-        _learn(exchange, usage.prompt_tokens or 0)
+        record.tokens_input = _plausible(usage.prompt_tokens)
+        record.tokens_output = _plausible(usage.completion_tokens)
+        record.tokens_cached = _plausible(usage.cached_tokens)
+        _learn(exchange, record.tokens_input or 0)
     elif tally.events or record.outcome == Outcome.CANCELLED:
         # It ended before its usage was told. Every event carried about one token, and the engine
         # has read the question.
         record.tokens_input, record.tokens_output = input_estimate(exchange), tally.events
         record.usage_estimated = True
+
+
+def _plausible(tokens: int | None) -> int | None:
+    """What an upstream claims is charged and added up: it must be a number of tokens."""
+    return None if tokens is None else min(max(tokens, 0), MOST_TOKENS)
 
 
 def _learn(exchange: "Exchange", tokens: int) -> None:

@@ -223,3 +223,19 @@ async def test_a_fault_of_ours_is_a_500_with_a_record_and_harms_no_other_request
             assert json.loads(body)["error"]["code"] == "internal"
             assert only_record(one)["error_code"] == "internal"
         assert (await ask(one, question()))[0] == 200
+
+
+@pytest.mark.parametrize("claimed", [10**30, -5])
+async def test_a_usage_that_cannot_be_is_cut(tmp_path: Path, claimed: int) -> None:
+    async def say(_: bytes, writer: asyncio.StreamWriter) -> bool:
+        usage = b'{"prompt_tokens":%d,"completion_tokens":%d}' % (claimed, claimed)
+        answer = b'{"choices":[],"usage":%b}' % usage
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(answer), answer))
+        return True
+
+    async with upstream(say) as url, rig(tmp_path) as one:
+        one.serve(echo=[endpoint(url)])
+        assert (await ask(one, question()))[0] == 200
+        record = only_record(one)
+    assert 0 <= record["tokens_input"] < 2**63
+    assert 0 <= record["tokens_output"] < 2**63
