@@ -124,7 +124,9 @@ class Endpoints:
             load.others_waiting_tokens = sum(row.waiting_tokens for row in rows)
             if not endpoint.breaker.probing:
                 load.cells[3] = 0
-            endpoint.breaker.others_say(_others_until_s(load.cells[2], rows, before))
+            open_us = max((row.open_until_us for row in rows), default=0)
+            until_s = _others_until_s(load.cells[2], rows, before) if open_us else 0.0
+            endpoint.breaker.others_say(open_us / 1_000_000, until_s)
 
     def _forget_idle(self, endpoint: Endpoint) -> None:
         """Give back the row of an endpoint that is gone and has nothing open any more."""
@@ -134,15 +136,14 @@ class Endpoints:
 
 
 def _others_until_s(own_us: int, rows: list[PublishedLoad], before: int) -> float:
-    """Until when other processes keep this one from an endpoint; 0: they do not.
+    """Until when other processes, one of which at least met a failure, keep this one from an
+    endpoint.
 
     While one tries it out, all wait for the outcome. Before that they take turns, lest several try
     at once: first those that met the failure, then the others, each in the order of the processes,
     of which so many come `before` this one.
     """
     failing = [row.open_until_us > 0 for row in rows]
-    if not any(failing):
-        return 0.0
     turn = sum(failing[:before]) if own_us else sum(failing) + failing[:before].count(False)
     open_us = max(own_us, *(row.open_until_us for row in rows))
     probe_us = max(row.probe_until_us for row in rows)

@@ -77,6 +77,7 @@ class Breaker:
 
     __slots__ = (
         "_disproved_s",
+        "_others_open_s",
         "_others_until_s",
         "failures",
         "open_until_s",
@@ -96,8 +97,9 @@ class Breaker:
         self.share = 0.0
         self.open_until_s = 0.0
         self._others_until_s = 0.0
+        self._others_open_s = 0.0
         self._disproved_s = 0.0
-        """What others said, up to this, was disproved by an answer."""
+        """What others said up to this was disproved by an answer."""
         self.watched = False
         """Whether `shut` may say yes: as long as nothing failed, nobody need ask."""
         self.probing = False
@@ -118,15 +120,16 @@ class Breaker:
         """It works: one good answer closes it, unless it fails about every second time."""
         self.share -= self.share * self.MEMORY
         self.failures = 0
-        self._disproved_s = max(self._disproved_s, self._others_until_s)
-        self._others_until_s = 0.0
+        self._disproved_s, self._others_until_s = self._others_open_s, 0.0
         if self.share < self.OUTLIER_SHARE:
             self.open_until_s = 0.0
             self.watched = self.probing
 
-    def others_say(self, until_s: float) -> None:
-        """Until when other gateway processes of the machine leave it alone; 0: they do not."""
-        self._others_until_s = until_s if until_s > self._disproved_s else 0.0
+    def others_say(self, open_until_s: float, until_s: float) -> None:
+        """Until when the breakers of other gateway processes of the machine are open, 0 when none
+        is; and until when this process is to leave it alone for that."""
+        self._others_open_s = open_until_s
+        self._others_until_s = until_s if open_until_s > self._disproved_s else 0.0
         self.watched = self.watched or self._others_until_s > 0
 
     @property
