@@ -4,10 +4,11 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 JSON ?=
+TRACE ?=
 TO_JSON = $(if $(JSON),--json $(JSON))
 WORKERS ?= 2
 
-.PHONY: demo test check format bench bench-gateway bench-engine chaos accuracy screenshots lock clean
+.PHONY: demo test check format bench bench-gateway bench-engine bench-routing chaos accuracy screenshots lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +16,7 @@ help:
 	@echo "make test            set up everything and run the tests"
 	@echo "make check           ruff, mypy, import contracts"
 	@echo "make bench           figures of the gateway and of the engine beside peers (JSON=PATH)"
+	@echo "make bench-routing  routing rules on a trace, in the simulator (TRACE=PATH, JSON=PATH)"
 	@echo "make chaos           kill every process under load; nothing may be lost"
 	@echo "make accuracy        v1, v2, v3 of the shipped model on the held-out questions"
 
@@ -47,6 +49,9 @@ bench-gateway: $(VENV)/.ready
 
 bench-engine: $(VENV)/.ready
 	$(BIN)/python -m bench.engine $(TO_JSON) $(ARGS)
+
+bench-routing: $(VENV)/.ready
+	$(BIN)/python -m bench.routing $(if $(TRACE),--trace $(TRACE)) $(TO_JSON) $(ARGS)
 
 chaos: $(VENV)/.ready
 	$(BIN)/python -m bench.chaos $(TO_JSON) $(ARGS)
