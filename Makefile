@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 JSON ?=
+TRACE ?=
 TO_JSON = $(if $(JSON),--json $(JSON))
 WORKERS ?= 2
 SECONDS ?= 300
@@ -28,6 +29,7 @@ help:
 	@echo "make bench-engine    what the gateway leaves of an engine's speed"
 	@echo "make bench-ingest    what storing a request record costs, stage by stage"
 	@echo "make soak            minutes of mixed traffic; memory must stay flat (SECONDS=300)"
+	@echo "make bench-routing   routing rules on a trace, in the simulator (TRACE=PATH, JSON=PATH)"
 	@echo "make bench-routing-live  the routing rules through a real gateway, on echo engines with caches"
 	@echo "make chaos           kill, freeze and slow everything under load; nothing may be lost"
 	@echo "make accuracy        v1, v2, v3 of the shipped model on the held-out questions"
@@ -75,6 +77,9 @@ bench-gateway: $(VENV)/.ready $(RELEASE)
 
 bench-routing-live: $(VENV)/.ready
 	$(BIN)/python -m bench.routing_live $(TO_JSON) $(ARGS)
+
+bench-routing: $(VENV)/.ready
+	$(BIN)/python -m bench.routing $(if $(TRACE),--trace $(TRACE)) $(TO_JSON) $(ARGS)
 
 bench-ingest: $(VENV)/.ready
 	$(BIN)/python -m bench.ingest $(TO_JSON) $(ARGS)

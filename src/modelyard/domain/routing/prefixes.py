@@ -212,10 +212,15 @@ class PrefixIndex:
             children = node.children
 
     def learn(self, holder: int, belief: Belief, cached: int) -> None:
-        """The engine found `cached` bytes of a prompt: move the capacity if that is a surprise."""
+        """The engine found `cached` bytes of a prompt: move the capacity if that is a surprise.
+
+        One bad report at most halves it; bytes that were lost are new to the engine once more.
+        """
         capacity = self._capacities[holder]
         if cached + self.block_bytes < belief.held * _SHORT:
-            capacity = max(self.block_bytes, min(capacity, belief.age) * 9 // 10)
+            known = min(capacity, self._odometers[holder] - self._births[holder])
+            capacity = max(min(known, belief.age) * 9 // 10, known // 2, self.block_bytes)
+            self._odometers[holder] += belief.held - cached
         elif belief.remembered > belief.held and cached >= belief.remembered * _SHORT:
             capacity = max(capacity, belief.age)
         else:

@@ -27,8 +27,8 @@ what is cached of them saves an engine less than the wait for anything else."""
 
 
 class Router:
-    """One per service. `process` of `processes` shifts its turns against the other processes', so
-    that equal choices of all of them do not fall on one endpoint."""
+    """One per service. `process`, the number of the gateway process, shifts its turns against those
+    of the others, so that equal choices of all of them do not fall on one endpoint."""
 
     def __init__(
         self,
@@ -36,14 +36,12 @@ class Router:
         limit_bytes: int = LIMIT_BYTES,
         *,
         process: int = 0,
-        processes: int = 1,
         block_bytes: int = BLOCK_BYTES,
     ) -> None:
         self.rule = rule
         self.index = PrefixIndex(limit_bytes, block_bytes)
         self.candidates: list[Candidate] = []
         self.tokens_per_byte = TOKENS_PER_BYTE
-        self.processes = processes
         self._turn = process
         self._unmatched = NO_MATCHES
         """Zeros, for every number that a candidate has."""

@@ -5,6 +5,7 @@ the form of the Mooncake traces (Qin et al., FAST 2025): one JSON object a line 
 (ms), `input_length`, `output_length` and `hash_ids`, one id for each 512 tokens.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -91,6 +92,8 @@ def _published(row: Mapping[str, Any], fresh: Iterator[int]) -> Arrival:
     ids = row.get("hash_ids")
     blocks = _unshared(tokens, fresh) if ids is None else tuple(int(one) for one in ids)
     at_s = float(row["timestamp"]) / 1e3
+    if not math.isfinite(at_s):
+        raise ValueError(f"timestamp is {row['timestamp']!r}, not a number of milliseconds")
     return Arrival(at_s, tokens, _count(row, "output_length", 0), _fitted(blocks, tokens, fresh))
 
 

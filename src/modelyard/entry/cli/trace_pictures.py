@@ -120,7 +120,7 @@ class _Scale:
 
     def ticks(self) -> Iterator[float]:
         """1, 2, 5, 10 … within the axis; only powers of ten where it is long."""
-        steps = (1, 2, 5) if self._high - self._low < 2.5 else (1,)
+        steps = (1, 2, 5) if self._high - self._low < 3 else (1,)
         for power in range(math.floor(self._low), math.ceil(self._high) + 1):
             for step in steps:
                 if self._low <= math.log10(step * 10.0**power) <= self._high:
@@ -149,7 +149,7 @@ def _bars(rules: list[dict[str, Any]]) -> Iterator[str]:
         colour = f"var(--c{number % 6})"
         yield (
             f'<path stroke="{colour}" stroke-width="2" stroke-dasharray="{PATTERNS[number % 6]}" '
-            f'd="M{LEFT + PLOT_WIDTH + 16} {floor - row / 2 + 14:.1f}h56"/>'
+            f'd="M{BARS_LEFT - 72} {floor - row + 20:.1f}h60"/>'
         )
         yield f'<text x="{BARS_LEFT}" y="{floor - row + 24:.1f}">{escape(one["rule"])}</text>'
         yield f'<path class="grid" d="M{BARS_LEFT} {floor:.1f}h{BARS_WIDTH}"/>'

@@ -131,6 +131,11 @@ def replay(
         rule_named(name)
     if report is not None and report.suffix not in PICTURES:
         raise Invalid(f"{report}: a report is .svg or .html", hint="name it routing.svg")
+    if len(replica_speeds) > shape["replicas"]:
+        raise Invalid(
+            f"--replica-speeds: {len(replica_speeds)} speeds for {shape['replicas']} replicas",
+            hint="name more replicas, or fewer speeds",
+        )
     arrivals = faster(from_rows(_rows(trace), _shown(trace)), speed)
     fleet = Fleet(speeds=replica_speeds, **shape)
     found = _compare(out, arrivals, names, beta, fleet, Gateway(processes=processes))
