@@ -235,7 +235,6 @@ class Catalog:
             spec.routing,
             before,
             process=self._index,
-            processes=self._settings.workers,
         )
 
     def see_others(self, others: Iterable[Region]) -> None:

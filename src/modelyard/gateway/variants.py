@@ -58,13 +58,12 @@ class Variant:
         before: "Variant | None",
         *,
         process: int,
-        processes: int,
     ) -> "Variant":
         """The variant of a revision. What was learnt of its endpoints `before` is kept; a replica
         that was started anew begins with an empty cache."""
         rule = rule_named(routing.rule, routing.beta)
         if before is None:
-            router = Router(rule, process=process, processes=processes)
+            router = Router(rule, process=process)
         else:
             router = before.router
             router.rule = rule

@@ -37,8 +37,10 @@ class Router:
         *,
         process: int = 0,
         block_bytes: int = BLOCK_BYTES,
+        short_bytes: int = SHORT_BYTES,
     ) -> None:
         self.rule = rule
+        self.short_bytes = short_bytes
         self.index = PrefixIndex(limit_bytes, block_bytes)
         self.candidates: list[Candidate] = []
         self.tokens_per_byte = TOKENS_PER_BYTE
@@ -87,7 +89,7 @@ class Router:
 
     def looks_up(self, prompt: bytes) -> bool:
         """Whether prefixes matter for this prompt."""
-        return self.rule.uses_prefixes and len(prompt) >= SHORT_BYTES
+        return self.rule.uses_prefixes and len(prompt) >= self.short_bytes
 
     def dispatch(self, candidate: Candidate, prompt: bytes, now_s: float) -> "Work":
         """Count the request, just before it is sent to that candidate. Prefixes are remembered

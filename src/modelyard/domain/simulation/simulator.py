@@ -42,7 +42,9 @@ class _Process(Router):
     """One gateway process. Candidates, holders of prefixes and replicas have the same numbers."""
 
     def __init__(self, rule: Rule, fleet: Fleet, gateway: Gateway, number: int) -> None:
-        super().__init__(rule, INDEX_BYTES, process=number, block_bytes=PROMPT_BLOCK_BYTES)
+        super().__init__(
+            rule, INDEX_BYTES, process=number, block_bytes=PROMPT_BLOCK_BYTES, short_bytes=0
+        )
         self.tokens_per_byte = BLOCK_TOKENS / PROMPT_BLOCK_BYTES
         unbiased = (1.0,) * (fleet.replicas - len(gateway.beliefs))
         self._beliefs = gateway.beliefs + unbiased
