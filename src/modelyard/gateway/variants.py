@@ -110,7 +110,8 @@ class Variant:
         tried: Sequence[Endpoint],
     ) -> Pick | None:
         untried = [at for at, endpoint in enumerate(self.endpoints) if endpoint not in tried]
-        usable = [at for at in untried if not self.endpoints[at].breaker.shut(now_s)] or untried
+        usable = [at for at in untried if not self.endpoints[at].breaker.shut(now_s)]
+        usable = usable or self._least_failed(untried)
         if not usable:
             return None
         if len(self.endpoints) == 1:
@@ -119,6 +120,12 @@ class Variant:
         choice = self.router.choose(prompt, now_s, session, among)
         at = usable[choice.index]
         return Pick(self.endpoints[at], self.candidates[at], choice, among)
+
+    def _least_failed(self, untried: list[int]) -> list[int]:
+        """Of endpoints that are all left alone: one that failed just once may be well, and one
+        that is dead would cost every request a try, which the retry budget does not have."""
+        failures = [self.endpoints[at].breaker.failures for at in untried]
+        return [at for at, failed in zip(untried, failures, strict=True) if failed == min(failures)]
 
     def has_other(self, tried: list[Endpoint]) -> bool:
         """Whether there is an endpoint that this request did not try."""

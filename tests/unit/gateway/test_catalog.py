@@ -304,6 +304,16 @@ def test_what_failed_in_one_process_is_left_alone_by_all(shared: SharedFile) -> 
     assert {pick(variant(theirs), 100.1) for _ in range(4)} != {good}
 
 
+def test_where_all_are_left_alone_the_one_that_failed_least_is_used(catalog: Catalog) -> None:
+    catalog.swap(snapshot(endpoint("dead"), endpoint("stumbled")))
+    dead, stumbled = (catalog.endpoints.by_id[name] for name in ("dead", "stumbled"))
+    for _ in range(3):
+        dead.failed(now_s=100.0)
+    stumbled.failed(now_s=100.0)
+    assert {pick(variant(catalog), 100.1) for _ in range(8)} == {stumbled}
+    assert pick(variant(catalog), 100.1, (stumbled,)) is dead, "and after it the other"
+
+
 def test_processes_take_turns_at_trying_out_what_failed_for_all(tmp_path: Path) -> None:
     shared = SharedFile(tmp_path / "three.bin", 3)
     each = [made(shared.region(number)) for number in range(3)]
