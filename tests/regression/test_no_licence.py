@@ -57,6 +57,10 @@ def names(kind: type) -> Iterator[str]:
             yield from names(value)
 
 
+NAMESPACE = "http://www.w3.org"
+"""Names of XML vocabularies begin with it; nobody fetches them."""
+
+
 def test_no_setting_and_no_permission_is_for_payers() -> None:
     found = list(names(Settings))
     assert {"gateway", "spool_bytes", "tls"} <= set(found)
@@ -76,6 +80,7 @@ def test_no_module_calls_home() -> None:
         for path in SOURCE.rglob("*.py")
         for text in strings(path)
         for address in OUTSIDE.findall(text)
+        if address != NAMESPACE
     }
     assert found == set()
 

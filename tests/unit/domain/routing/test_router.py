@@ -11,7 +11,7 @@ from modelyard.domain.routing.router import STALE_AFTER
 
 
 def router(endpoints: int = 2, rule: str = "first_token") -> Router:
-    made = Router(rule_named(rule))
+    made = Router(rule_named(rule), short_bytes=0)
     for number in range(endpoints):
         made.add(f"endpoint-{number}")
     return made
