@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 from bench import report
@@ -23,6 +24,7 @@ from modelyard.domain.simulation.results import Summary, summary
 from modelyard.domain.simulation.simulator import Gateway, Incident, Simulation
 from modelyard.domain.simulation.traces import (
     Arrival,
+    conversations,
     faster,
     from_rows,
     in_bursts,
@@ -34,6 +36,8 @@ SPEED = 2.0
 OURS, PUBLISHED, SIMPLE = "first_token", "cache_aware", "round_robin"
 UNEQUAL = (1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 2.0, 2.0)
 HALF, ALL = 4, 8
+MADE = Fleet(replicas=4, prefill_rate=4_000, cache_blocks=150)
+"""Caches hold about half of what the made conversations would need."""
 
 
 class Row(NamedTuple):
@@ -73,6 +77,8 @@ def rows(trace: list[Arrival]) -> Iterator[Row]:
     yield Row("sixteen_slots_and_drag", trace, Fleet(slots=16, decode_drag=0.02))
     yield Row("answers_take_no_time", trace, Fleet(decode_rate=0))
     yield Row("one_slow_one_fails", trace, incidents=slow)
+    yield Row("small_caches", trace, Fleet(cache_blocks=500))
+    yield Row("made_conversations", conversations(Random(1).random, 6000, 0.7, sessions=30), MADE)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from modelyard.gateway import answers
 from modelyard.gateway.attempts import Attempt
 from modelyard.gateway.body import Inspected, rewrite
 from modelyard.gateway.catalog import Service
+from modelyard.gateway.dialects import openai
 from modelyard.gateway.endpoints import Endpoint
 from modelyard.gateway.failures import Failure
 from modelyard.lib import clock
@@ -98,6 +99,10 @@ def _close_work(exchange: "Exchange", endpoint: Endpoint, *, well: bool) -> None
     assert exchange.answering is not None
     now_s = clock.monotonic_s()
     usage = exchange.answering.tally.usage
+    if well and exchange.route not in openai.STREAMED:
+        work.first_token(
+            now_s
+        )  # an embedding is read, not generated: its answer is its first token
     if not well:
         work.cancelled(now_s)
     elif usage is None:

@@ -75,7 +75,7 @@ class Variant:
             if candidate is None and endpoint.id in by_id:
                 candidate = by_id[endpoint.id]
                 router.restarted(candidate)
-            variant.candidates.append(candidate or router.add(endpoint.id, endpoint.slots))
+            variant.candidates.append(candidate or router.add(endpoint.id, endpoint.spec.slots))
         for candidate in by_id.values():
             if candidate not in variant.candidates:
                 router.remove(candidate)

@@ -28,6 +28,7 @@ class Candidate:
         "hold_s",
         "id",
         "in_flight",
+        "last_s",
         "number",
         "observations",
         "own_in_flight",
@@ -62,6 +63,8 @@ class Candidate:
         """Work of the oldest request of ours that waits for its first token: it is under way."""
         self.head_s = 0.0
         """Since when."""
+        self.last_s = 0.0
+        """Of the last first token."""
         self._waiting: dict[int, float] = {}
         self._last = 0
         self._squares = 0.0
@@ -83,8 +86,11 @@ class Candidate:
         self.own_queued += tokens
         return number
 
-    def prefilled(self, number: int, now_s: float) -> None:
-        """Its first token came, or it was given up: the work no longer waits."""
+    def prefilled(self, number: int, now_s: float) -> float:
+        """Its first token came, or it was given up: the work no longer waits. Answers when this
+        was last called: before that the engine was at another request of ours."""
+        since_s = self.last_s
+        self.last_s = now_s
         waiting = self._waiting
         tokens = waiting.pop(number)
         left = self.queued - tokens
@@ -95,6 +101,7 @@ class Candidate:
         else:
             self.own_queued = self.head = 0.0
         self.head_s = now_s
+        return since_s
 
     def leave(self) -> None:
         """The request is over."""
@@ -106,17 +113,10 @@ class Candidate:
         self.in_flight = self.own_in_flight + in_flight
         self.queued = self.own_queued + queued
 
-    def ahead(self, now_s: float) -> float:
-        """Tokens of work before a request that is sent now: what is queued, less what must be done
-        of the oldest by now. Never less than that, so an engine that stands still looks no better.
-        """
-        done = (now_s - self.head_s) * self.rate
-        return self.queued - (done if done < self.head else self.head)
-
     # --- learning --------------------------------------------------------------------------
 
     def observe(self, tokens: float, seconds: float) -> None:
-        """A request with `tokens` of work in and before it waited `seconds` for its first token.
+        """A prefill of `tokens` took `seconds`.
 
         The rate is the least-squares slope through the origin over the recent past, so that long
         prompts count most: of a short one's time little is prefill. An outlier is cut to `OUTLIER`

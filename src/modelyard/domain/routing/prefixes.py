@@ -19,6 +19,7 @@ NODE_BYTES = 700
 MOST_OF_ONE_PROMPT = 4
 """A prompt may take this part (1/n) of the limit; what is beyond is not remembered."""
 UNBOUNDED = 1 << 62
+_STEP = 0.2
 _SHORT = 0.75
 """Reports below this part of the belief say that something was forgotten. It leaves room for the
 error of bytes per token and for the engine's block size."""
@@ -33,9 +34,11 @@ class Belief(NamedTuple):
     """The same, including what was thought forgotten."""
     age: int
     """New bytes the endpoint took since `remembered` was last used."""
+    capacity: int
+    """What it was thought to keep."""
 
 
-NOTHING = Belief(0, 0, 0)
+NOTHING = Belief(0, 0, 0, 0)
 
 
 class _Node:
@@ -122,7 +125,9 @@ class PrefixIndex:
     def insert(self, prompt: bytes, holder: int) -> Belief:
         """The holder will have this prompt; answers what was believed until now."""
         block, births, oldest = self.block_bytes, self._births[holder], self._oldest[holder]
-        end = min(len(prompt), self._longest)
+        end = len(prompt)
+        if end > self._longest:
+            end = self._longest
         end -= end % block
         age_from = now = self._odometers[holder]
         held = remembered = depth = 0
@@ -145,7 +150,13 @@ class PrefixIndex:
             path.append(child)
             node = child
         self._use(path, holder, now + end - held)
-        return Belief(held, remembered, now - age_from)
+        if not remembered:
+            return NOTHING
+        capacity = self._capacities[holder]
+        if capacity > now - births:
+            capacity = now - births
+        # As Belief(…) would, in half the time.
+        return tuple.__new__(Belief, (held, remembered, now - age_from, capacity))
 
     def _shared(self, prompt: bytes, depth: int, label: bytes) -> int:
         """Whole blocks that prompt and label have in common, in bytes, by halving. The first is
@@ -179,8 +190,10 @@ class PrefixIndex:
         return upper
 
     def _use(self, path: list[_Node], holder: int, odometer: int) -> None:
+        """The deepest node is used first, so that it is also the first to go."""
         to_end = self._used.move_to_end
-        for node in reversed(path):
+        path.reverse()
+        for node in path:
             node.holders[holder] = odometer
             to_end(node)
         self._odometers[holder] = odometer
@@ -214,15 +227,16 @@ class PrefixIndex:
     def learn(self, holder: int, belief: Belief, cached: int) -> None:
         """The engine found `cached` bytes of a prompt: move the capacity if that is a surprise.
 
-        One bad report at most halves it; bytes that were lost are new to the engine once more.
+        A report moves it by a step from where it was when the belief was formed. Many reports may
+        come long after that, from a full queue; together they are still one step.
         """
         capacity = self._capacities[holder]
         if cached + self.block_bytes < belief.held * _SHORT:
-            known = min(capacity, self._odometers[holder] - self._births[holder])
-            capacity = max(min(known, belief.age) * 9 // 10, known // 2, self.block_bytes)
-            self._odometers[holder] += belief.held - cached
+            lower = max(belief.age, int(belief.capacity * (1 - _STEP)), self.block_bytes)
+            capacity = min(capacity, lower)
+            self._odometers[holder] += belief.held - cached  # new to the engine once more
         elif belief.remembered > belief.held and cached >= belief.remembered * _SHORT:
-            capacity = max(capacity, belief.age)
+            capacity = max(capacity, min(belief.age, int(belief.capacity * (1 + _STEP))))
         else:
             return
         self._capacities[holder] = capacity

@@ -126,7 +126,6 @@ class Work:
     """One request at one endpoint, from just before it is sent until it is over."""
 
     __slots__ = (
-        "_ahead",
         "_belief",
         "_crowded",
         "_first_s",
@@ -135,6 +134,7 @@ class Work:
         "_router",
         "_sent_s",
         "_tokens",
+        "_took_s",
         "candidate",
     )
 
@@ -147,7 +147,9 @@ class Work:
         self._belief = belief
         self._sent_s = now_s
         self._first_s = -1.0
-        self._ahead = candidate.ahead(now_s)
+        self._took_s = 0.0
+        """In prefill, as far as one can tell: since it was sent, or since the first token before
+        it. 0 when nothing is to be learnt from it: all slots were taken."""
         self._crowded = 0 < candidate.slots <= candidate.in_flight
         self._tokens = tokens = (len(prompt) - belief.held) * router.tokens_per_byte
         self._number = candidate.enter(tokens, now_s)
@@ -161,25 +163,36 @@ class Work:
         if self._first_s >= 0:
             return
         self._first_s = now_s
-        self.candidate.prefilled(self._number, now_s)
-        if not self._crowded:
-            work = self._ahead + self._tokens
-            self._router.observed(self.candidate, work, now_s - self._sent_s)
+        since_s = self.candidate.prefilled(self._number, now_s)
+        self._took_s = 0.0 if self._crowded else now_s - max(since_s, self._sent_s)
+        if not self._belief.held:
+            self._router.observed(self.candidate, self._tokens, self._took_s)
 
     def finished(self, now_s: float, tokens: int = 0, cached: int | None = None) -> None:
         """It ended well. `tokens` and `cached` of the prompt as the engine reports them; 0 and
         None when it does not."""
-        candidate, router = self.candidate, self._router
-        if self._first_s >= 0:
-            candidate.held(now_s - self._first_s)
-        else:
+        candidate = self.candidate
+        if self._first_s < 0:
             candidate.prefilled(self._number, now_s)
+        else:
+            candidate.held(now_s - self._first_s)
         candidate.leave()
         if tokens:
-            router.sized(len(self._prompt), tokens)
-            if cached is not None and candidate.number != GONE and self._belief.remembered:
+            self._router.sized(len(self._prompt), tokens)
+        if self._belief.remembered:
+            self._compare(tokens, cached)
+
+    def _compare(self, tokens: int, cached: int | None) -> None:
+        """Belief and report. How long prefill took says something of the rate only with what was
+        truly cached, so where anything was believed to be, this waits for the report."""
+        candidate, router, work = self.candidate, self._router, self._tokens
+        if tokens and cached is not None:
+            work = tokens - cached
+            if candidate.number != GONE:
                 found = int(cached / tokens * len(self._prompt))
                 router.index.learn(candidate.number, self._belief, found)
+        if self._belief.held:
+            router.observed(candidate, work, self._took_s)
 
     def cancelled(self, now_s: float) -> None:
         """It failed, or nobody wants it any more. What had not been read is not cached."""

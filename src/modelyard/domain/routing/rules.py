@@ -165,16 +165,20 @@ class FirstToken:
     the request is not cached there, over the learnt rate, and the wait for a slot where all are
     taken.
 
-    `foresight` counts the request's uncached work once more, at the usual rate: others will wait
-    for it too, and it drives out what is cached. `decode_tokens` is the work that each request in
-    flight stands for, because decoding slows prefill down; it decides where prefill is short.
+    `foresight` counts the request's uncached work so many times more, at the usual rate: others
+    will wait for it too, and it drives out what is cached. `decode_tokens` is the work that each
+    request in flight stands for, because decoding slows prefill down; it decides where prefill is
+    short.
     """
 
     uses_prefixes = True
     same = 0.2
     """Rates that differ less from the usual one are taken for it: noise is no faster engine."""
+    trust = 0.5
+    """Of a larger difference so much is believed. A rate that is wrong by a factor of two then does
+    little harm, and where it is right, the queues tell the rest."""
 
-    def __init__(self, foresight: float = 1.0, decode_tokens: float = 16.0) -> None:
+    def __init__(self, foresight: float = 2.0, decode_tokens: float = 16.0) -> None:
         self.unknowing = Prefix()
         """Decides as long as no rate is known: least load, where nothing matches either."""
         self.foresight = foresight
@@ -187,14 +191,13 @@ class FirstToken:
             return self.unknowing.choose(candidates, request, turn)
         usual = sum(rates) / len(rates)
         low, high = usual * (1 - self.same), usual * (1 + self.same)
-        again, decode_tokens = self.foresight / usual, self.decode_tokens
+        again, decode_tokens, trust = self.foresight / usual, self.decode_tokens, self.trust
         size, per_byte = request.size_bytes, request.tokens_per_byte
         matched, now_s = request.matched, request.now_s
         scores = []
         for one in candidates:
             rate = one.rate
-            if not rate or low < rate < high:
-                rate = usual
+            rate = usual if not rate or low < rate < high else usual + trust * (rate - usual)
             own = (size - matched[one.number]) * per_byte
             in_flight = one.in_flight
             work = one.queued + own + decode_tokens * in_flight

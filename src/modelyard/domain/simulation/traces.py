@@ -160,19 +160,22 @@ def in_bursts(trace: Iterable[Arrival], every_s: float, lasting_s: float) -> lis
 
 
 def conversations(
-    draw: Draw, requests: int, every_s: float, *, sessions: int = 20, system_blocks: int = 4
+    draw: Draw, requests: int, every_s: float, *, sessions: int = 20, turns: int = 15
 ) -> list[Arrival]:
-    """A made trace: sessions whose prompts grow by a block or two each turn, over a few system
-    prompts that many of them share. Arrivals are spread evenly around `every_s`."""
+    """A made trace: at any time so many sessions, whose prompts grow by a block or two each turn
+    and end after `turns` on average; each begins with one of four system prompts of four blocks.
+    Arrivals are spread evenly around `every_s`."""
     fresh = _fresh_ids()
-    systems = [tuple(next(fresh) for _ in range(system_blocks)) for _ in range(4)]
-    prompts = [systems[int(draw() * len(systems))] for _ in range(sessions)]
+    systems = [tuple(next(fresh) for _ in range(4)) for _ in range(4)]
+    prompts = [systems[int(draw() * 4)] for _ in range(sessions)]
     trace, at_s = [], 0.0
     for _ in range(requests):
         at_s += 2 * every_s * draw()
         session = int(draw() * sessions)
-        prompts[session] += tuple(next(fresh) for _ in range(1 + int(draw() * 2)))
-        blocks = prompts[session]
+        if draw() * turns < 1:
+            prompts[session] = systems[int(draw() * 4)]
+        blocks = prompts[session] + tuple(next(fresh) for _ in range(1 + int(draw() * 2)))
+        prompts[session] = blocks
         tokens = len(blocks) * BLOCK_TOKENS - int(draw() * BLOCK_TOKENS)
         trace.append(Arrival(at_s, tokens, 1 + int(draw() * 400), blocks, f"session-{session}"))
     return trace

@@ -37,6 +37,37 @@ def test_a_request_is_counted_from_before_it_is_sent_until_its_end() -> None:
     assert one.rate == pytest.approx(320), "a second first token changes nothing"
 
 
+def test_a_prefill_began_when_the_one_before_it_ended() -> None:
+    routing = router()
+    one, _ = routing.candidates
+    works = [routing.dispatch(one, prompt(number), 0.0) for number in range(3)]
+    for place, work in enumerate(works, start=1):
+        work.first_token(0.5 * place)
+    assert one.rate == pytest.approx(320)
+
+
+def test_what_was_truly_cached_tells_the_rate() -> None:
+    routing = router()
+    one, _ = routing.candidates
+    routing.dispatch(one, prompt(1), 0.0)
+    for reported, rate in ((40, 480), (None, 0)):
+        one._squares = one._products = one.rate = 0.0
+        one.observations = 0
+        work = routing.dispatch(one, prompt(1), 1.0)
+        work.first_token(1.25)
+        assert one.rate == 0, "it waits for the report"
+        work.finished(2.0, tokens=160, cached=reported)
+        assert one.rate == pytest.approx(rate)
+
+
+def test_waiting_for_a_slot_says_nothing_of_the_rate() -> None:
+    routing = Router(rule_named("first_token"))
+    one = routing.add("endpoint-0", slots=1)
+    routing.dispatch(one, prompt(1), 0.0)
+    routing.dispatch(one, prompt(2), 0.0).first_token(60.0)
+    assert one.rate == 0
+
+
 def test_an_answer_that_came_whole_teaches_no_rate() -> None:
     routing = router()
     work = routing.dispatch(routing.candidates[0], prompt(1), 0.0)
