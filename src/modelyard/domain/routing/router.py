@@ -187,7 +187,7 @@ class Work:
         truly cached, so where anything was believed to be, this waits for the report."""
         candidate, router, work = self.candidate, self._router, self._tokens
         if tokens and cached is not None:
-            work = tokens - cached
+            work = float(tokens - cached)
             if candidate.number != GONE:
                 found = int(cached / tokens * len(self._prompt))
                 router.index.learn(candidate.number, self._belief, found)
