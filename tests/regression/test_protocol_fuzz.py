@@ -533,9 +533,11 @@ async def test_real_processes_survive_all_of_it(three: Platform) -> None:
     hostile += [chunked(body) + HEALTH for body in CHUNKS]
     hostile += [*HEADS, *(os.urandom(size) for size in (1, 100, 10_000, 70_000))]
 
-    async def attack(data: bytes) -> None:
+    async def attack(data: bytes) -> int:
         for close in (True, False) if b"\r\n\r\n" in data[:-4] else (True,):
-            assert_refused(read_all(await talk(port, data, close=close)))
+            replies = read_all(await talk(port, data, close=close))
+            assert_refused(replies)
+        return len(replies)
 
     async with served(three, "calm", EchoServer()), lines(three) as found:
         busy = asyncio.gather(*map(attack, hostile))
@@ -545,7 +547,7 @@ async def test_real_processes_survive_all_of_it(three: Platform) -> None:
                 reply = await line.ask(body_of("calm"), three.key.encode())
                 assert (reply.status, reply.text) == (200, "one two three ")
                 answered += 1
-        await busy
+        assert sum(await busy) > len(hostile) * 0.8, "most of them are told why"
     assert await asyncio.to_thread(gateways, three) == before
 
 
