@@ -14,7 +14,7 @@ _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TARGET = re.compile(rb"[\x21-\x7e]+")
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
-_HEX = re.compile(rb"[0-9A-Fa-f]{1,12}")
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,18})(?=\r\n|$)", re.IGNORECASE)
 
 NO_BODY = 0
@@ -255,7 +255,8 @@ class ChunkedReader:
     """Decodes a chunked body piece by piece (RFC 9112 §7.1).
 
     `feed` returns the data decoded so far; `done` turns true with the last chunk, and `rest`
-    then holds the bytes behind the body. Extensions are skipped, trailers dropped.
+    then holds the bytes behind the body. Extensions are skipped and trailers dropped, but only well
+    formed ones: a bare line feed in them ends a line for some servers, and smuggles a request.
     """
 
     __slots__ = ("_at", "_buffer", "_left", "_state", "_trailers", "done", "rest")
@@ -300,16 +301,17 @@ class ChunkedReader:
         elif not line:
             self.done = True
         else:
+            _header(line)
             self._trailers += len(line)
             if self._trailers > MAX_TRAILER_BYTES:
                 raise Invalid("the trailers of a chunked body are too long")
         return True
 
     def _take_size(self, line: bytes) -> None:
-        size = line.partition(b";")[0].strip(b" \t")
-        if not _HEX.fullmatch(size):
+        match = _CHUNK_LINE.fullmatch(line)
+        if match is None:
             raise Invalid("malformed chunk size")
-        self._left = int(size, 16)
+        self._left = int(match[1], 16)
         self._state = "data" if self._left else "trailer"
 
     def _take_data(self, pieces: list[bytes]) -> bool:
