@@ -43,6 +43,8 @@ class Callers:
         self._key = key
         self.replies: list[Reply] = []
         self.sent = 0
+        self.complete = asyncio.Event()
+        """Whether the killed process has been replaced: until then the minute is not filled up."""
 
     async def run(self, found: Sequence[Line]) -> None:
         """Each connection asks, one request after the other, until the minute is full."""
@@ -51,7 +53,14 @@ class Callers:
     async def _run(self, line: Line) -> None:
         while (reply := await self.one(line)).status and refused_by(reply) != FULL:
             if reply.status == 429:
-                await asyncio.sleep(0.03)  # as a client that was told to come back
+                await asyncio.sleep(0.05)  # as a client that was told to come back
+            if self.sent > REQUESTS // 3 or self.answered > PER_MINUTE // 2:
+                await self.complete.wait()
+
+    @property
+    def answered(self) -> int:
+        """Requests that were admitted and answered."""
+        return [reply.status for reply in self.replies].count(200)
 
     async def one(self, line: Line) -> Reply:
         """One more request."""
@@ -104,8 +113,8 @@ async def kill_one(running: Platform, server: Watched, callers: Callers) -> None
             await asyncio.sleep(0.05)
     assert len(server.calls) < PER_MINUTE, "the window is not full yet"
     async with lines(running, AT_ONCE) as found:
-        new = [line for line in found if line.pid not in others]
-        await callers.run(new)
+        callers.complete.set()
+        await callers.run([line for line in found if line.pid not in others])
 
 
 def assert_headers_agree(reply: Reply) -> None:

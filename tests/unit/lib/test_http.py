@@ -157,7 +157,20 @@ def test_chunks_and_back(pieces: list[bytes], step: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"x\r\n", b"-1\r\n", b"5\r\nhello!\r\n", b"1" * 300, b"ffffffffffffffff\r\n"]
+    "data",
+    [
+        b"x\r\n",
+        b"-1\r\n",
+        b"5\r\nhello!\r\n",
+        b"1" * 300,
+        b"ffffffffffffffff\r\n",
+        b" 5\r\n",
+        b"5;x\ny\r\n",
+        b"5;\x00\r\n",
+        b"0\r\nno colon\r\n",
+        b"0\r\nX: a\nb\r\n",
+        b"0\r\n X: y\r\n",
+    ],
 )
 def test_a_malformed_chunk_is_refused(data: bytes) -> None:
     with pytest.raises(Invalid):
