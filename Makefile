@@ -52,7 +52,7 @@ wheel: $(COMPILED)/.ready
 	@mkdir -p dist && cp $(VENV)/dist/* dist/ && ls -l dist
 
 test-compiled: $(COMPILED)/.ready
-	PYTHONPATH=$(COMPILED) $(BIN)/python -m pytest -n $(WORKERS) tests/unit/gateway tests/unit/lib tests/unit/domain tests/e2e/test_gateway.py $(ARGS)
+	PYTHONPATH=$(COMPILED) $(BIN)/python -m pytest -n $(WORKERS) tests/unit/gateway tests/unit/lib tests/unit/domain tests/e2e/test_gateway.py tests/regression $(ARGS)
 
 demo: $(VENV)/.ready
 	$(BIN)/modelyard demo $(ARGS)

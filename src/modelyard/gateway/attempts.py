@@ -39,17 +39,26 @@ class Attempt:
         "_task",
         "_timeout_s",
         "endpoint",
+        "probes",
         "record",
         "started_s",
     )
 
     def __init__(
-        self, caller: Caller, endpoint: Endpoint, record: AttemptRecord, started_s: float
+        self,
+        caller: Caller,
+        endpoint: Endpoint,
+        record: AttemptRecord,
+        started_s: float,
+        *,
+        probes: bool,
     ) -> None:
         self._caller: Caller | None = caller
         self.endpoint = endpoint
         self.record = record
         self.started_s = started_s
+        self.probes = probes
+        """Whether it tries out if the endpoint works again."""
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
         self._request = b""

@@ -46,11 +46,11 @@ def begin(exchange: "Exchange") -> Failure | None:
         offset_us=int((now_s - exchange.started_s) * 1_000_000),
     )
     exchange.attempts.append(trace)
-    exchange.gateway.catalog.endpoints.enter(endpoint)
+    probes = exchange.gateway.catalog.endpoints.enter(endpoint)
     if picked.candidate is not None:
         exchange.work = variant.router.dispatch(picked.candidate, prompt, now_s)
         endpoint.load.cells[1] = int(picked.candidate.own_queued)
-    exchange.attempt = attempt = Attempt(exchange, endpoint, trace, now_s)
+    exchange.attempt = attempt = Attempt(exchange, endpoint, trace, now_s, probes=probes)
     model, stream = _model_at(endpoint, service, seen), answering.streams_upstream
     body = rewrite(exchange.body, seen, model=model, force_stream=stream)
     attempt.start(exchange.route, record.request_id, body, service.limits.connect_s)
@@ -86,7 +86,7 @@ def close(
         attempt.cancel()
     if exchange.work is not None:
         _close_work(exchange, endpoint, well=outcome == "ok")
-    exchange.gateway.catalog.endpoints.leave(endpoint)
+    exchange.gateway.catalog.endpoints.leave(endpoint, probed=attempt.probes)
     if exchange.service is not None and exchange.service.queue is not None:
         exchange.gateway.pump_soon(exchange.service.queue)
     return endpoint

@@ -94,21 +94,24 @@ class Endpoints:
                 self._forget_idle(endpoint)
         self._previous = {}
 
-    def enter(self, endpoint: Endpoint) -> None:
-        """Count a request before it is dispatched."""
+    def enter(self, endpoint: Endpoint) -> bool:
+        """Count a request before it is dispatched; whether it tries out if the endpoint works."""
         load = endpoint.load
         load.in_flight += 1
         load.cells[0] = load.in_flight
         if endpoint.breaker.doubted:
             endpoint.breaker.probing = True
             load.cells[3] = int((clock.monotonic_s() + MOST_PROBE_S) * 1_000_000)
+            return True
+        return False
 
-    def leave(self, endpoint: Endpoint) -> None:
-        """The request is over."""
+    def leave(self, endpoint: Endpoint, *, probed: bool = True) -> None:
+        """The request is over. Only the one that tried the endpoint out ends its trial."""
         load = endpoint.load
         load.in_flight -= 1
         load.cells[0] = load.in_flight
-        endpoint.breaker.probing = False
+        if probed:
+            endpoint.breaker.probing = False
         if self.by_id.get(endpoint.id) is not endpoint:
             self._forget_idle(endpoint)
 

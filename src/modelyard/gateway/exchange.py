@@ -394,7 +394,7 @@ class Exchange:
         """The first token is here: the endpoint works."""
         if self.record.ttft_us is None:
             self.record.ttft_us = self.elapsed_us()
-            if self.attempt is not None:
+            if self.attempt is not None and self.attempt.probes:
                 self.attempt.endpoint.breaker.probing = False
             if self.work is not None and self.answering and self.answering.streams_upstream:
                 self.work.first_token(clock.monotonic_s())
