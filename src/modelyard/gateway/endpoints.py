@@ -106,7 +106,7 @@ class Endpoints:
         return False
 
     def leave(self, endpoint: Endpoint, *, probed: bool = True) -> None:
-        """The request is over. Only the one that tried the endpoint out ends its trial."""
+        """The request is over. Only the one that tried the endpoint out lets others try."""
         load = endpoint.load
         load.in_flight -= 1
         load.cells[0] = load.in_flight
