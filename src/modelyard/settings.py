@@ -58,8 +58,6 @@ class GatewaySettings:
     """From the request sent until the first byte of the answer; long prompts need minutes."""
     stream_idle_timeout_s: float = 120.0
     """Between two pieces of a streamed answer."""
-    max_attempts: int = 3
-    """Tries of one request, all before the first byte."""
     max_connections: int = 10_000
     """Client connections per process; further ones are closed at once."""
     reserve_output_tokens: int = 1024
