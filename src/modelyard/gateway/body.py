@@ -6,6 +6,7 @@ unknown fields, number formats and key order survive.
 
 import re
 import secrets
+from typing import Annotated
 
 import msgspec
 
@@ -17,6 +18,11 @@ _CONVERSATION = re.compile(rb'"(?:messages|prompt)"\s*:\s*')
 _LONG_BYTES = 4096
 _PLACE = b'"%b"' % secrets.token_hex(16).encode()
 """Stands for the conversation while the rest of a long body is changed; nobody can guess it."""
+
+
+MOST_CHOICES = 1024
+Tokens = Annotated[int, msgspec.Meta(ge=0, le=1 << 32)]
+"""A number of tokens: what limits are reserved by is checked before it is added to anything."""
 
 
 class StreamOptions(msgspec.Struct):
@@ -31,9 +37,9 @@ class Inspected(msgspec.Struct):
     model: str
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    n: int | None = None
+    max_tokens: Tokens | None = None
+    max_completion_tokens: Tokens | None = None
+    n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
     messages: msgspec.Raw = msgspec.Raw()
     prompt_text: msgspec.Raw = msgspec.field(name="prompt", default=msgspec.Raw())
     tools: msgspec.Raw = msgspec.Raw()

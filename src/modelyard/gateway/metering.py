@@ -14,6 +14,7 @@ from modelyard.ports.ledger import Pending
 if TYPE_CHECKING:
     from modelyard.gateway.catalog import Lane
     from modelyard.gateway.exchange import Exchange
+    from modelyard.gateway.variants import Variant
 
 BYTES_PER_TOKEN = 4.0
 """Until a service's answers have told its own figure."""
@@ -56,7 +57,8 @@ def reserve(exchange: "Exchange") -> float:
 
 def most_output(seen: Inspected, unsaid: int) -> int:
     """Tokens that the answer may have; `unsaid` is taken where the request does not say."""
-    most = seen.max_completion_tokens or seen.max_tokens or unsaid
+    said = (seen.max_completion_tokens, seen.max_tokens)
+    most = next((tokens for tokens in said if tokens is not None), unsaid)
     return most * (seen.n or 1)
 
 
@@ -73,10 +75,26 @@ def input_estimate(exchange: "Exchange") -> int:
 
 
 def _most_money(exchange: "Exchange", tokens_input: int, tokens_output: int) -> int | None:
-    variant = exchange.variant
-    if variant is None or variant.price is None:
-        return None
-    return pricing.at_most_nano_usd(variant.price, tokens_input, tokens_output, variant.slots)
+    """The dearest of all that may answer, those that stand in included; None when the price of
+    one is not known."""
+    most = 0
+    for variant in _may_answer(exchange):
+        if variant.price is None:
+            return None
+        cost = pricing.at_most_nano_usd(variant.price, tokens_input, tokens_output, variant.slots)
+        most = max(most, cost)
+    return most
+
+
+def _may_answer(exchange: "Exchange") -> "list[Variant]":
+    assert exchange.variant is not None
+    assert exchange.lane is not None
+    found, asked = [exchange.variant], exchange.lane.service.spec
+    for fallback in asked.fallbacks:
+        other = exchange.gateway.catalog.named(asked.tenant, fallback.service)
+        if other is not None:
+            found += other.variants()
+    return found
 
 
 def headers(lane: "Lane", exchange: "Exchange") -> bytes:

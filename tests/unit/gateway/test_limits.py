@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.gateway.rig import Rig, endpoint, post, question, rig, service, until
 
-from modelyard.domain.snapshot import Bounds, Limit, Price
+from modelyard.domain.snapshot import Bounds, Fallback, Limit, Price
 from modelyard.testing.echo import Behaviour, EchoServer
 
 pytestmark = pytest.mark.anyio
@@ -183,3 +183,43 @@ async def test_an_aborted_stream_is_charged_for_what_came(tmp_path: Path, echo: 
         _, headers, _ = await ask(one, echo={"tokens": 1})
         left = 10_000 - record["tokens_input"] - record["tokens_output"]
         assert 0 <= left - int(headers["x-ratelimit-remaining-tokens"]) < 20
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"max_tokens": -5000}, {"max_completion_tokens": -1}, {"n": -5}, {"n": 0}]
+)
+async def test_a_number_below_nothing_is_refused_and_counts_nowhere(
+    tmp_path: Path, echo: EchoServer, wrong: dict[str, int]
+) -> None:
+    url = await echo.start()
+    async with rig(tmp_path) as one:
+        bounds = Bounds(concurrency=1, tokens_per_minute=1000, requests_per_minute=3)
+        one.offer(service("echo", endpoint(url)), bounds=bounds)
+        for _ in range(3):
+            status, _, body = await ask(one, **wrong)
+            assert status == 400
+            assert next(iter(wrong)) in json.loads(body)["error"]["message"]
+        status, headers, _ = await ask(one, max_tokens=0)
+        assert status == 200
+        assert headers["x-ratelimit-remaining-requests"] == "2"
+
+
+async def test_a_budget_reserves_for_the_dearest_that_may_answer(
+    tmp_path: Path, echo: EchoServer
+) -> None:
+    url = await echo.start()
+    async with rig(tmp_path) as one:
+        cheap, dear = Price(output=1_000_000), Price(output=1_000_000 * 10_000_000)
+        spare = (Fallback(service="dear"),)
+        one.offer(
+            service("cheap", price=cheap, fallbacks=spare),
+            service("unpriced", price=cheap, fallbacks=(Fallback(service="free"),)),
+            service("dear", endpoint(url, "d"), price=dear),
+            service("free", endpoint(url, "f")),
+            bounds=Bounds(budget_nano_usd=100_000_000, budget_per="total"),
+        )
+        status, _, body = await ask(one, model="cheap", max_tokens=50)
+        assert (status, json.loads(body)["error"]["code"]) == (429, "insufficient_quota")
+        assert (await ask(one, model="cheap", max_tokens=5))[0] == 200
+        status, _, body = await ask(one, model="unpriced", max_tokens=5)
+        assert (status, json.loads(body)["error"]["code"]) == (429, "price_unknown")

@@ -22,7 +22,7 @@ from modelyard.entry.cli.session import Session
 
 FILTERS = {
     "service": "Only requests to this service.",
-    "outcome": "Only this outcome: completed, failed, cancelled, rejected, gateway_lost.",
+    "outcome": "Only this outcome: completed, cached, failed, cancelled, rejected, gateway_lost.",
     "status": "Only this HTTP status, such as 503.",
     "key_id": "Only requests with this access key (its id).",
     "team": "Only this team's.",
