@@ -40,8 +40,13 @@ class Connection:
     def call(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         """One call, its answer as a dictionary. Raises the platform's error, Unavailable when
         none answers, TimedOut."""
-        with _reached(self.url):
-            answer = self._http.request(method, path, **options)
+        try:
+            with _reached(self.url):
+                answer = self._http.request(method, path, **options)
+        except ValueError as error:
+            raise Invalid(
+                f"this cannot be sent: {error}", hint="numbers must be finite: no nan, no inf"
+            ) from None
         if answer.status_code >= 400:
             raise _rebuilt(answer)
         try:

@@ -349,10 +349,10 @@ WHO = Counter("key:k1", Bounds(budget_per="day"), "key k1")
          "key k1: all 9 requests per minute are used; try again in 2s"),
         (Denied(WHO, "tokens", 100, 40, 50, 2.5), "rate_limit_exceeded",
          "key k1: the request may use 50 tokens, and 40 of 100 tokens per minute are left;"
-         " try again in 2.5s, or lower max_tokens"),
+         " try again in 2.5s, or set a lower max_tokens"),
         (Denied(WHO, "tokens", 100, 40, 500, 2.5, gone=True), "rate_limit_exceeded",
          "key k1: the request may use 500 tokens, and 40 of 100 tokens per minute are left;"
-         " it never fits: lower max_tokens or send less"),
+         " it never fits: set a lower max_tokens or send less"),
         (Denied(WHO, "concurrency", 4, 0, 1, 1.0), "rate_limit_exceeded",
          "key k1: all 4 requests that may be open at once are open;"
          " try again when one of them has ended"),

@@ -75,8 +75,8 @@ def _tokens(denied: Denied) -> tuple[str, str]:
         f" {denied.limit} tokens per minute are left"
     )
     if denied.gone:
-        return message, "it never fits: lower max_tokens or send less"
-    return message, f"{_again(denied)}, or lower max_tokens"
+        return message, "it never fits: set a lower max_tokens or send less"
+    return message, f"{_again(denied)}, or set a lower max_tokens"
 
 
 def _concurrency(denied: Denied) -> tuple[str, str]:

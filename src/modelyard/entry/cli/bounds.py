@@ -21,7 +21,10 @@ _OPTIONS = (
         "--concurrency", type=click.IntRange(0), default=None, help="Requests open at once."
     ),
     click.option(
-        "--budget-usd", type=click.FloatRange(0), default=None, help="Money for one period, in US$."
+        "--budget-usd",
+        type=click.FloatRange(0, 1e9),
+        default=None,
+        help="Money for one period, in US$.",
     ),
     click.option(
         "--per",

@@ -150,3 +150,10 @@ def test_limits_need_a_permission_of_their_own(platform: Platform) -> None:
     made = platform.json("keys", "create")
     result = platform.run("limits", "list", "--api-key", made["key"])
     assert "lacks 'limits.read'" in result.stderr
+
+
+def test_what_is_no_number_is_told_so(platform: Platform) -> None:
+    for word in ("nan", "inf", "-1"):
+        result = platform.run("keys", "create", "--budget-usd", word)
+        assert result.exit_code == 2
+        assert "defect" not in result.stderr
