@@ -1,10 +1,11 @@
 """Composition root: the only file that resolves adapters, by their registered names."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from modelyard.control.access import Access
+from modelyard.control.followers import Followers
 from modelyard.control.insight import Insight
 from modelyard.control.limits import Limits
 from modelyard.control.registry import Registry
@@ -34,6 +35,7 @@ class App:
     registry: Registry
     services: Services
     snapshots: Snapshots
+    followers: Followers = field(default_factory=Followers)
 
     def close(self) -> None:
         """Close the stores that hold something open."""

@@ -29,6 +29,8 @@ from modelyard.lib.datafolder import DataFolder
 DEFAULT_URL = "http://127.0.0.1:8081"
 CHUNK_BYTES = 1024 * 1024
 _ANY = -1
+GATEWAYS_S = 5.0
+"""How long a ready service waits for gateways that do not follow."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the file (`hash PATH`, `send PATH`, `get PATH`), bytes done, bytes in all."""
@@ -131,6 +133,10 @@ class Client:
         """One service."""
         return self._connection.call("GET", f"/api/services/{_path(name)}")
 
+    def gateways(self) -> dict[str, Any]:
+        """`{generation, gateways}`: which snapshot each gateway process serves from."""
+        return self._connection.call("GET", "/api/gateways")
+
     def delete_service(self, name: str, force: bool = False) -> dict[str, Any]:
         """Remove a service. Raises Conflict when other documents name it, unless `force`."""
         path = f"/api/services/{_path(name)}"
@@ -147,7 +153,8 @@ class Client:
         timeout_s: float = 120.0,
         on_change: Callable[[dict[str, Any]], None] = lambda _: None,
     ) -> dict[str, Any]:
-        """The service once what its document says is ready; a moved alias counts, too.
+        """The service once what its document says is ready, and the gateways know it; a moved alias
+        counts, too.
 
         Raises Unavailable with the reason when it failed or is invalid, TimedOut.
         """
@@ -162,6 +169,7 @@ class Client:
             if status.get("generation") == found["generation"] and self._runs_wanted(found):
                 phase, message = _verdict(status)
                 if phase == "ready":
+                    self._wait_for_gateways(min(deadline_s, time.monotonic() + GATEWAYS_S))
                     return found
                 if phase in ("failed", "invalid"):
                     raise Unavailable(
@@ -172,6 +180,15 @@ class Client:
                 text = status.get("message") or "the reconciler has not seen it yet"
                 raise TimedOut(f"service {service} is not ready after {timeout_s:g} s: {text}")
             time.sleep(0.15)
+
+    def _wait_for_gateways(self, deadline_s: float) -> None:
+        """Until every gateway process serves from what is stored now. One that does not answer is
+        not waited for beyond the deadline: the service is ready all the same."""
+        wanted = self.gateways()["generation"]
+        while any(one["generation"] < wanted for one in self.gateways()["gateways"]):
+            if time.monotonic() > deadline_s:
+                return
+            time.sleep(0.02)
 
     def _runs_wanted(self, found: Mapping[str, Any]) -> bool:
         """Whether the status speaks of the versions that the document's references mean now. An

@@ -1,11 +1,15 @@
 """The control API over HTTP, as programs meet it."""
 
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 from tests.platform import SHIPPED, Platform, platform
+
+from modelyard.lib.datafolder import DataFolder
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +108,35 @@ def test_waiting_counts_a_moved_alias(running: Platform) -> None:
     found = running.client.wait_ready("support", 60)
     assert first == "support-bot:1"
     assert found["status"]["model_version"] == "support-bot:2"
+
+
+def test_ready_means_that_every_gateway_process_knows_it(running: Platform) -> None:
+    """One that lags behind is waited for; one that never follows is not, for ever."""
+    token = DataFolder(running.data).internal_token()
+
+    def asks(generation: int) -> None:
+        httpx.get(
+            f"{running.control_url}/internal/snapshot",
+            params={"since": generation, "gateway": "slow", "epoch": epoch},
+            headers={"authorization": f"Bearer {token}"},
+        )
+
+    epoch = httpx.get(
+        f"{running.control_url}/internal/snapshot",
+        params={"since": -1},
+        headers={"authorization": f"Bearer {token}"},
+    ).json()["epoch"]
+    running.serve_echo("known")
+    asks(0)
+    catches_up = threading.Timer(1.0, lambda: asks(running_generation))
+    running_generation = running.client.gateways()["generation"]
+    began_s = time.monotonic()
+    catches_up.start()
+    running.client.wait_ready("known", 60)
+    assert time.monotonic() - began_s >= 1.0
+    assert {one["name"] for one in running.client.gateways()["gateways"]} == {"0", "slow"}
+    asks(0)
+    running.client.wait_ready("known", 60)
 
 
 def test_a_range_of_replicas_is_refused_while_nothing_scales(http: httpx.Client) -> None:

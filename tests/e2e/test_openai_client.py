@@ -64,6 +64,33 @@ def test_usage_of_a_stream_where_it_is_asked_for(client: openai.OpenAI) -> None:
     assert last.usage.completion_tokens == whole.usage.completion_tokens
 
 
+def test_of_an_answer_that_breaks_off_the_question_is_counted_by_the_engine(
+    running: Platform, client: openai.OpenAI
+) -> None:
+    long = QUESTION * 7
+    whole = client.chat.completions.create(model="support", messages=long, max_tokens=1)
+    stream = client.chat.completions.create(
+        model="support", messages=long, stream=True, max_tokens=1500,
+        extra_body={"ignore_eos": True},
+    )  # fmt: skip
+    seen = [next(stream) for _ in range(3)]
+    stream.close()
+    record = running.record(stream.response.headers["x-request-id"])["request"]
+    assert whole.usage is not None
+    assert record["outcome"] == "cancelled"
+    assert record["tokens_input"] == whole.usage.prompt_tokens
+    assert record["tokens_cached"] is not None
+    assert record["tokens_output"] >= 2
+    assert not any("prompt_progress" in str(chunk) for chunk in seen)
+
+
+def test_progress_is_shown_to_who_asked_for_it(client: openai.OpenAI) -> None:
+    stream = client.chat.completions.create(
+        model="support", messages=QUESTION, stream=True, extra_body={"return_progress": True}
+    )
+    assert any("prompt_progress" in str(chunk) for chunk in stream)
+
+
 async def test_the_async_client(async_client: openai.AsyncOpenAI) -> None:
     async with async_client as client:
         answer = await client.chat.completions.create(model="support", messages=QUESTION)

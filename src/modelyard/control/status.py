@@ -234,6 +234,7 @@ def _endpoint(state: ReplicaState, spec: LaunchSpec) -> Endpoint:
         api_key=spec.api_key,
         upstream_model=spec.upstream_model,
         cancels_without_stream=spec.cancels_without_stream,
+        tells_prompt=spec.tells_prompt,
         slots=spec.slots,
     )
 

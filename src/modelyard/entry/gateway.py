@@ -64,7 +64,7 @@ async def _serve(settings: Settings, listener: socket.socket, index: int, contro
     gateway = Gateway(settings.gateway, shared, ledger, spool, index, folder.pepper())
     token = folder.internal_token()
     trusted = calling(settings.control.tls.certificate)
-    feed = SnapshotFeed(control_url, token, folder.snapshot, gateway.swap, trusted)
+    feed = SnapshotFeed(control_url, token, folder.snapshot, gateway.swap, str(index), trusted)
     feed.load()
 
     def orphans() -> list[Path]:

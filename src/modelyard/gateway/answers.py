@@ -181,6 +181,8 @@ class Assembled(_FromStream):
         if message := openai.upstream_message(glimpse.error):
             self._break(StreamBroken(message, b"", event))
             return False
+        if glimpse.prompt_progress is not None:
+            return True
         if self.tally.events or says_something(event):
             self.tally.events += 1
             self.exchange.mark_first_token()
@@ -213,7 +215,9 @@ class Streamed(_FromStream):
         super().__init__(exchange)
         options = seen.stream_options
         self._relay = StreamRelay(
-            self.tally, keep_usage=bool(options is not None and options.include_usage)
+            self.tally,
+            keep_usage=bool(options is not None and options.include_usage),
+            keep_progress=bool(seen.return_progress),
         )
         self._held = b""
 

@@ -39,6 +39,7 @@ class Inspected(msgspec.Struct):
     stream_options: StreamOptions | None = None
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
+    return_progress: bool | None = None
     n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
     messages: msgspec.Raw = msgspec.Raw()
     prompt_text: msgspec.Raw = msgspec.field(name="prompt", default=msgspec.Raw())
@@ -79,11 +80,19 @@ def _explain(text: str) -> str:
     return text.replace("Expected `object`", "expected a JSON object")
 
 
-def rewrite(body: bytes, seen: Inspected, *, model: str, force_stream: bool = False) -> bytes:
+def rewrite(
+    body: bytes,
+    seen: Inspected,
+    *,
+    model: str,
+    force_stream: bool = False,
+    ask_progress: bool = False,
+) -> bytes:
     """The bytes to send upstream.
 
     `model` replaces the model's name when it is not empty. A streamed request always asks for
-    usage; `force_stream` turns an unstreamed one into a streamed one.
+    usage, and with `ask_progress` for the length of its prompt; `force_stream` turns an unstreamed
+    one into a streamed one.
     """
     wanted: dict[bytes, bytes] = {}
     if model and model != seen.model:
@@ -93,6 +102,8 @@ def rewrite(body: bytes, seen: Inspected, *, model: str, force_stream: bool = Fa
             wanted[b"stream"] = b"true"
         if seen.stream_options is None or not seen.stream_options.include_usage:
             wanted[b"stream_options"] = b'{"include_usage":true}'
+        if ask_progress and seen.return_progress is None:
+            wanted[b"return_progress"] = b"true"
     if len(body) >= _LONG_BYTES and (parts := _parts(body, seen)) is not None:
         before, value, after = parts
         outline = _changed(before + _PLACE + after, wanted)

@@ -52,7 +52,8 @@ def begin(exchange: "Exchange") -> Failure | None:
         endpoint.load.cells[1] = int(picked.candidate.own_queued)
     exchange.attempt = attempt = Attempt(exchange, endpoint, trace, now_s, probes=probes)
     model, stream = _model_at(endpoint, service, seen), answering.streams_upstream
-    body = rewrite(exchange.body, seen, model=model, force_stream=stream)
+    asks = endpoint.spec.tells_prompt and stream
+    body = rewrite(exchange.body, seen, model=model, force_stream=stream, ask_progress=asks)
     attempt.start(exchange.route, record.request_id, body, service.limits.connect_s)
     return None
 

@@ -36,6 +36,7 @@ class SnapshotFeed:
         token: str,
         file: Path,
         swap: Callable[[snapshots.Snapshot], None],
+        name: str,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._tls = tls
@@ -43,6 +44,7 @@ class SnapshotFeed:
         self._token = token
         self._file = file
         self._swap = swap
+        self._name = name
         self._generation = -1
         self._epoch = ""
 
@@ -67,7 +69,7 @@ class SnapshotFeed:
     async def _poll(self) -> None:
         answer = await fetch(
             f"{self._url}/internal/snapshot?since={self._generation}&epoch={self._epoch}"
-            f"&wait_s={WAIT_S:g}",
+            f"&wait_s={WAIT_S:g}&gateway={self._name}",
             token=self._token,
             timeout_s=WAIT_S + 10,
             tls=self._tls,

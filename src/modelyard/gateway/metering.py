@@ -134,8 +134,13 @@ def _count(exchange: "Exchange") -> None:
         _learn(exchange, record.tokens_input or 0)
     elif tally.events or record.outcome == Outcome.CANCELLED:
         # It ended before its usage was told. Every event carried about one token, and the engine
-        # has read the question.
-        record.tokens_input, record.tokens_output = input_estimate(exchange), tally.events
+        # has read the question; some say how long that was.
+        record.tokens_output = tally.events
+        if tally.progress is None:
+            record.tokens_input = input_estimate(exchange)
+        else:
+            record.tokens_input = _plausible(tally.progress.total)
+            record.tokens_cached = _plausible(tally.progress.cache)
         record.usage_estimated = True
 
 

@@ -45,9 +45,17 @@ class Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
+class Progress(msgspec.Struct):
+    """llama.cpp's `prompt_progress`: tokens of the prompt, and those of them that it had."""
+
+    total: int
+    cache: int = 0
+
+
 class Glimpse(msgspec.Struct):
     """What the gateway reads of an answer or of one event."""
 
+    prompt_progress: Progress | None = None
     usage: Usage | None = None
     choices: list[Choice] | None = None
     error: msgspec.Raw = msgspec.Raw()
@@ -91,10 +99,12 @@ def says_something(data: bytes) -> bool:
 class Tally:
     """What is known of an answer so far."""
 
-    __slots__ = ("events", "finish_reason", "usage")
+    __slots__ = ("events", "finish_reason", "progress", "usage")
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
+        self.progress: Progress | None = None
+        """What the engine said of the prompt before the first token."""
         self.finish_reason = ""
         self.events = 0
         """Events with content seen: what an aborted stream is counted by."""
@@ -107,6 +117,8 @@ class Tally:
             return None
         if glimpse.usage is not None:
             self.usage = glimpse.usage
+        if glimpse.prompt_progress is not None:
+            self.progress = glimpse.prompt_progress
         for choice in glimpse.choices or ():
             if choice.finish_reason:
                 self.finish_reason = choice.finish_reason
@@ -116,11 +128,12 @@ class Tally:
 class StreamRelay:
     """Filters the bytes of one stream. `done` turns true with `[DONE]`."""
 
-    __slots__ = ("_keep_usage", "_splitter", "done", "tally")
+    __slots__ = ("_keep_progress", "_keep_usage", "_splitter", "done", "tally")
 
-    def __init__(self, tally: Tally, *, keep_usage: bool) -> None:
+    def __init__(self, tally: Tally, *, keep_usage: bool, keep_progress: bool = False) -> None:
         self.tally = tally
         self._keep_usage = keep_usage
+        self._keep_progress = keep_progress
         self._splitter = EventSplitter()
         self.done = False
 
@@ -164,6 +177,8 @@ class StreamRelay:
             raise StreamBroken(message, b"".join(passed), data)
         if glimpse.usage is not None and not glimpse.choices and not self._keep_usage:
             return  # the extra chunk that we asked for and the client did not
+        if glimpse.prompt_progress is not None and not self._keep_progress:
+            return  # likewise
         if self.tally.events or says_something(data):
             self.tally.events += 1
         passed.append(raw)

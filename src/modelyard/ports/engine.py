@@ -50,6 +50,8 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What the engine demands as bearer token."""
     upstream_model: str = ""
     cancels_without_stream: bool = True
+    tells_prompt: bool = False
+    """Whether a stream begins with `prompt_progress` when `return_progress` asks for it."""
     slots: int = 1
     memory_bytes: int = 0
     """What it will need, estimated; checked against what is free before the start."""

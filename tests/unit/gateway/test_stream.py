@@ -70,6 +70,18 @@ def test_the_role_is_no_token() -> None:
     assert one.tally.events == 2
 
 
+def test_progress_of_the_prompt_is_kept_in_mind_and_passed_to_who_asked() -> None:
+    role = {"index": 0, "delta": {"role": "assistant", "content": None}}
+    told = {"total": 195, "cache": 190, "processed": 194}
+    progress = event({"choices": [role], "prompt_progress": told})
+    one, asked = relay(), StreamRelay(Tally(), keep_usage=False, keep_progress=True)
+    assert one.feed(progress + token("a")) == token("a")
+    assert asked.feed(progress) == progress
+    assert one.tally.progress is not None
+    assert (one.tally.progress.total, one.tally.progress.cache) == (195, 190)
+    assert one.tally.events == 1
+
+
 def test_usage_beside_content_stays() -> None:
     both = event({"choices": [{"index": 0, "delta": {"content": "x"}}],
                   "usage": {"prompt_tokens": 1, "completion_tokens": 1}})  # fmt: skip

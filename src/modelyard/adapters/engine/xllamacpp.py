@@ -70,6 +70,7 @@ class XllamacppEngine:
             upstream_model=model.name,
             # llama.cpp computes an unstreamed answer to its end though nobody waits for it.
             cancels_without_stream=False,
+            tells_prompt=True,
             slots=chosen.slots,
             memory_bytes=_memory_bytes(model, context * chosen.slots, chosen.kv_cache),
         )

@@ -25,6 +25,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     not, the gateway asks the engine to stream and assembles the answer."""
     slots: int = 0
     """Requests it works on at once; 0 when unknown."""
+    tells_prompt: bool = False
+    """Whether it says before the first token how long the prompt is, when it is asked by
+    `return_progress`: what an answer that breaks off is charged by."""
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from modelyard.entry.api import (
     answers,
     apply,
     chat,
+    gateways,
     internal,
     limits,
     models,
@@ -48,7 +49,7 @@ def create_api(app: App, target: Target, gateway_url: str, control_url: str) -> 
     )
     answers.install(api)
     # The busiest is found first.
-    for part in (internal, access, apply, models, services, limits, requests, chat):
+    for part in (internal, access, apply, models, services, limits, requests, chat, gateways):
         api.include_router(part.router)
 
     limit = max(MAX_BODY_BYTES, app.settings.gateway.max_body_bytes)

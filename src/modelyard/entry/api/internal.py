@@ -11,7 +11,7 @@ from modelyard.domain.access import Principal
 from modelyard.domain.records import entries
 from modelyard.entry.api.allow import allow
 from modelyard.entry.api.context import Context, context
-from modelyard.lib import frames
+from modelyard.lib import clock, frames
 from modelyard.ports.records import Batch
 
 router = APIRouter(prefix="/internal", include_in_schema=False)
@@ -23,9 +23,11 @@ MAX_WAIT_S = 60.0
 
 @router.get("/snapshot")
 async def snapshot(
-    here: Here, _: Process, since: int = -1, epoch: str = "", wait_s: float = 0.0
+    here: Here, _: Process, since: int = -1, epoch: str = "", wait_s: float = 0.0, gateway: str = ""
 ) -> Response:
     """The snapshot once it is not the one the caller has; 204 when none came in time."""
+    if gateway:
+        here.app.followers.asks(gateway, epoch, since, clock.monotonic_s())
     newer = await here.app.snapshots.newer(epoch, since, min(wait_s, MAX_WAIT_S))
     if newer is None:
         return Response(status_code=204)
