@@ -1,11 +1,13 @@
 """The snapshot: all that a gateway process needs to serve, as one frozen value.
 
 Compiled by the control plane from documents and replica states, sent to the gateway whole, kept
-on its disk. Encoding is JSON; `sha256` covers the canonical encoding with the field itself empty.
+on its disk. Encoding is JSON; `sha256` covers the bytes as they were written, with the field itself
+empty, so that a snapshot of an older version, which lacks newer fields, is as good as it was.
 """
 
 import msgspec
 
+from modelyard.domain.snapshot.prices import Price as Price
 from modelyard.lib.digests import of_bytes
 
 
@@ -28,16 +30,6 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     tells_prompt: bool = False
     """Whether it says before the first token how long the prompt is, when it is asked by
     `return_progress`: what an answer that breaks off is charged by."""
-
-
-class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """Nano-dollars per million tokens, and per hour of one replica of our own."""
-
-    input: int = 0
-    output: int = 0
-    cached: int = 0
-    replica_hour: int = 0
-    """What one replica costs an hour; a request pays for the slot it held while it ran."""
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,6 +205,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     keys: tuple[AccessKey, ...] = ()
     limits: tuple[Limit, ...] = ()
     sha256: str = ""
+    """The last field, see `decode`."""
 
 
 _encoder = msgspec.json.Encoder()
@@ -233,6 +226,12 @@ def encode(snapshot: Snapshot) -> bytes:
 def decode(data: bytes) -> Snapshot:
     """The snapshot in `data`. Raises ValueError when it is damaged or not a snapshot."""
     snapshot = _decoder.decode(data)
-    if seal(snapshot).sha256 != snapshot.sha256:
+    if not _is_whole(data, snapshot.sha256):
         raise ValueError("the snapshot's checksum does not match its content")
     return snapshot
+
+
+def _is_whole(data: bytes, sha256: str) -> bool:
+    """The checksum is the last field, and was taken while it was empty."""
+    tail = b'"sha256":"' + sha256.encode() + b'"}'
+    return data.endswith(tail) and of_bytes(data.removesuffix(tail) + b'"sha256":""}') == sha256
