@@ -1,30 +1,16 @@
 """Documents in the form that gateways serve from: no defaults left open, money as whole numbers."""
 
-from decimal import ROUND_CEILING, Decimal
-
 from modelyard.domain import services
 from modelyard.domain import snapshot as compiled
 from modelyard.domain.documents.limits import BoundsSpec, LimitDocument
-
-NANO = 1_000_000_000
-
-
-def nano(dollars: float) -> int:
-    """Nano-dollars, rounded up; through the decimal text, so that 0.1 is a tenth."""
-    return int((Decimal(str(dollars)) * NANO).to_integral_value(ROUND_CEILING))
+from modelyard.domain.documents.prices import NANO as NANO
+from modelyard.domain.documents.prices import nano as nano
+from modelyard.domain.documents.prices import price_of
 
 
 def price(spec: services.PriceSpec | None) -> compiled.Price | None:
-    """Cached tokens cost what others do where nothing else is said."""
-    if spec is None:
-        return None
-    cached = spec.cached_usd_per_million
-    return compiled.Price(
-        input=nano(spec.input_usd_per_million),
-        output=nano(spec.output_usd_per_million),
-        cached=nano(spec.input_usd_per_million if cached is None else cached),
-        replica_hour=nano(spec.replica_usd_per_hour),
-    )
+    """The price of a service that has one."""
+    return None if spec is None else price_of(spec)
 
 
 def service(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from modelyard.domain.documents import SERVICE, Name, Part, checked, lifted
+from modelyard.domain.documents.prices import PriceSpec as PriceSpec
 from modelyard.domain.services.traffic import (
     CacheSpec,
     FallbackSpec,
@@ -59,16 +60,6 @@ class EngineOptions(BaseModel):
     def options(self) -> dict[str, Any]:
         """What the adapter gets."""
         return self.model_dump(exclude={"name"})
-
-
-class PriceSpec(Part):
-    """US dollars per million tokens, and per hour of one replica; what a request costs is rounded
-    up to a nano-dollar."""
-
-    input_usd_per_million: float = Field(default=0.0, ge=0, le=1_000_000)
-    output_usd_per_million: float = Field(default=0.0, ge=0, le=1_000_000)
-    cached_usd_per_million: float | None = Field(default=None, ge=0, le=1_000_000)
-    replica_usd_per_hour: float = Field(default=0.0, ge=0, le=1_000_000)
 
 
 class CanarySpec(Part):
