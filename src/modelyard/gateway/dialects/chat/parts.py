@@ -27,6 +27,7 @@ NAME = "chat"
 BETWEEN_TEXTS = "\n\n"
 """What stands between texts that become one string."""
 _PDF = "application/pdf"
+_BARE = {"type", "text"}
 _OF_TOOL = frozenset({"text", "image_url", "file"})
 """Kinds that the neutral result of a tool can hold; any other is kept whole."""
 
@@ -115,9 +116,8 @@ def write_content(parts: list[tuple[Part, str]], own: bool) -> str | list[Any]:
     Raises Invalid (`unsupported_content`).
     """
     written = [write_part(part, path, own) for part, path in parts]
-    if all(isinstance(part, Text) and not (own and part.extra) for part, _ in parts):
-        return joined(part["text"] for part in written if isinstance(part, dict))
-    return written
+    texts = [part["text"] for part in written if isinstance(part, dict) and set(part) == _BARE]
+    return joined(texts) if len(texts) == len(written) else written
 
 
 def joined(texts: Any) -> str:

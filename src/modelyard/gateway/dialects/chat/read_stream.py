@@ -44,11 +44,20 @@ _LEGACY = -1
 class StreamReader:
     """Reads one stream. After its end nothing but usage is taken from it."""
 
-    __slots__ = ("_calls", "_has_ended", "_has_refusal", "_has_started", "_id", "_usage")
+    __slots__ = (
+        "_calls",
+        "_has_ended",
+        "_has_refusal",
+        "_has_started",
+        "_id",
+        "_thoughts",
+        "_usage",
+    )
 
     def __init__(self) -> None:
         self._id = ""
         self._calls = Calls()
+        self._thoughts = _Thoughts()
         self._usage = b""
         self._has_started = False
         self._has_refusal = False
@@ -87,7 +96,7 @@ class StreamReader:
         return Started(self._id, chunk.model or "", int(chunk.created or 0))
 
     def _say(self, said: Said, events: list[Event]) -> None:
-        _think(said, events)
+        self._thoughts.add(said, events)
         if isinstance(said.content, str):
             if said.content:
                 events.append(TextPiece(said.content))
@@ -126,25 +135,37 @@ def _legacy(piece: FunctionPiece) -> CallDelta:
     return CallDelta(index=_LEGACY, function=piece)
 
 
-def _think(said: Said, events: list[Event]) -> None:
+class _Thoughts:
     """Thoughts have two names; where both are there, they say the same. Details say it again."""
-    pieces = _details(said.reasoning_details)
-    text = said.reasoning_content or said.reasoning
-    if isinstance(text, str) and text and not any(piece.text for piece in pieces):
-        pieces.insert(0, ReasoningPiece(text))
-    events += [piece for piece in pieces if piece.text or piece.signature or piece.encrypted]
+
+    __slots__ = ("_summaries",)
+
+    def __init__(self) -> None:
+        self._summaries: set[int] = set()
+        """Of the details, those that are summaries: what closes one does not say so again."""
+
+    def add(self, said: Said, events: list[Event]) -> None:
+        pieces = self._details(said.reasoning_details)
+        text = said.reasoning_content or said.reasoning
+        if isinstance(text, str) and text and not any(piece.text for piece in pieces):
+            pieces.insert(0, ReasoningPiece(text))
+        events += [piece for piece in pieces if piece.text or piece.signature or piece.encrypted]
+
+    def _details(self, details: msgspec.Raw) -> list[ReasoningPiece]:
+        if bytes(details) in (b"", b"null"):
+            return []
+        fields = [Fields(raw, at) for raw, at in elements(details, "reasoning_details")]
+        return [self._piece(read_detail(detail), detail.count("index") or 0) for detail in fields]
+
+    def _piece(self, thought: Thinking, part: int) -> ReasoningPiece:
+        if thought.is_summary:
+            self._summaries.add(part)
+        return _piece(thought, part, part in self._summaries)
 
 
-def _details(details: msgspec.Raw) -> list[ReasoningPiece]:
-    if bytes(details) in (b"", b"null"):
-        return []
-    fields = [Fields(raw, at) for raw, at in elements(details, "reasoning_details")]
-    return [_piece(read_detail(detail), detail.count("index") or 0) for detail in fields]
-
-
-def _piece(thought: Thinking, part: int = 0) -> ReasoningPiece:
+def _piece(thought: Thinking, part: int = 0, is_summary: bool = False) -> ReasoningPiece:
     return ReasoningPiece(
-        thought.text, thought.signature, thought.encrypted, thought.id, thought.is_summary, part
+        thought.text, thought.signature, thought.encrypted, thought.id, is_summary, part
     )
 
 
