@@ -37,10 +37,11 @@ def written_effort(request: Request) -> str:
         return ""
     if request.dialect == "messages" and asked.effort:
         return _OF_MESSAGES.get(asked.effort, asked.effort)
-    return asked.effort or _effort(asked.budget_tokens)
+    return asked.effort or effort_of_budget(asked.budget_tokens)
 
 
-def _effort(budget_tokens: int | None) -> str:
+def effort_of_budget(budget_tokens: int | None) -> str:
+    """The effort that comes nearest to at most so many tokens of thinking; empty for None."""
     if budget_tokens is None:
         return ""
     return next((effort for most, effort in _BUDGETS if budget_tokens <= most), "high")

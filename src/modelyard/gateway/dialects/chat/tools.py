@@ -150,7 +150,7 @@ def _tool_written(tool: Tool, own: bool) -> dict[str, Any] | msgspec.Raw:
     if tool.foreign is not None:
         return tool.foreign.value
     if tool.custom:
-        return {"type": "function", "function": _as_function(tool)}
+        return {"type": "function", "function": as_function(tool)}
     function: dict[str, Any] = {"name": tool.name}
     if tool.description:
         function["description"] = tool.description
@@ -160,7 +160,8 @@ def _tool_written(tool: Tool, own: bool) -> dict[str, Any] | msgspec.Raw:
     return {"type": "function", "function": function | (tool.extra if own else {})}
 
 
-def _as_function(tool: Tool) -> dict[str, Any]:
+def as_function(tool: Tool) -> dict[str, Any]:
+    """A custom tool as a function of one text: name, description and parameters."""
     text = {"type": "string", "description": "The text that the tool takes, as it is."}
     parameters = {
         "type": "object",

@@ -45,6 +45,7 @@ _REFUSED = {
         "background": "asks for an answer that is fetched later",
     },
 }
+"""Members of other dialects without which it is another question."""
 _SAME_HERE = {"responses": {"text.verbosity": "verbosity"}}
 _NOTHING = (b"null", b"false", b"[]", b"{}")
 """Values that ask for nothing."""
