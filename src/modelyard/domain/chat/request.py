@@ -176,4 +176,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     user: str = ""
     """Whom the client asks for (`user`, `safety_identifier`, `metadata.user_id`)."""
     service_tier: str = ""
+    legacy_functions: bool = False
+    """The client of chat knows `functions` only, from before there were tools: it understands one
+    `function_call` an answer."""
     extra: Members = {}
