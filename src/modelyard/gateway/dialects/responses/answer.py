@@ -27,13 +27,13 @@ class Reason(msgspec.Struct):
     reason: str | None = None
 
 
-class Kind(msgspec.Struct):
+class Kind(msgspec.Struct, frozen=True):
     """Of an item or a part, only what it is."""
 
     type: str = ""
 
 
-class ItemKinds(Kind):
+class ItemKinds(Kind, frozen=True):
     """Of an item, its kind; its parts stay bytes until somebody asks."""
 
     content: msgspec.Raw = msgspec.Raw()

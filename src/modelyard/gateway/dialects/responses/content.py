@@ -31,7 +31,8 @@ def read_parts(
         return ()
     if is_text(raw):
         return (Text(msgspec.json.decode(raw, type=str)),)
-    return tuple(_part(value, at, of_tool, of_answer) for value, at in elements(raw, path))
+    values = elements(raw, path, "a string or a list")
+    return tuple(_part(value, at, of_tool, of_answer) for value, at in values)
 
 
 def _part(raw: msgspec.Raw, path: str, of_tool: bool, of_answer: bool) -> Part:

@@ -110,9 +110,9 @@ class Fields:
         }
 
 
-def elements(raw: msgspec.Raw, path: str) -> list[tuple[msgspec.Raw, str]]:
+def elements(raw: msgspec.Raw, path: str, what: str = "a list") -> list[tuple[msgspec.Raw, str]]:
     """The elements of a list and their paths. Raises Invalid when it is no list."""
-    values = decoded(raw, list[msgspec.Raw], path, "a list")
+    values = decoded(raw, list[msgspec.Raw], path, what)
     return [(value, f"{path}[{at}]") for at, value in enumerate(values)]
 
 

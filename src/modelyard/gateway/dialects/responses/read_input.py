@@ -45,7 +45,7 @@ class Conversation:
         if is_text(raw):
             self._turn("user", (Text(decoded(raw, str, path, "a string")),))
         else:
-            for value, at in elements(raw, path):
+            for value, at in elements(raw, path, "a string or a list"):
                 self._item(Fields(value, at), value)
         self._close()
 

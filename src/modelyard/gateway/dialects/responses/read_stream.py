@@ -195,16 +195,12 @@ class StreamReader:
         return finish_of(status, reason, self._calls > 0, self._has_refusal)
 
     def _missing(self, response: msgspec.Raw) -> list[Event]:
-        """What only the last event tells: all of it where nothing came before, else the items
-        behind those that did come, provided that these are the same ones."""
-        whole = Fields(response, "response").list("output")
-        heads = [read_head(raw) for raw, _ in whole]
-        known = list(self._items.all)
-        if [item.head.type for item in known] != [head.type for head in heads[: len(known)]]:
-            return []
+        """What only the last event tells: items, or the ends of items."""
+        whole = [raw for raw, _ in Fields(response, "response").list("output")]
+        heads = [read_head(raw) for raw in whole]
         events: list[Event] = []
-        for at, (head, (raw, _)) in enumerate(zip(heads, whole, strict=True)):
-            item = known[at] if at < len(known) else self._items.new(head, at)
+        for raw, head, came in zip(whole, heads, self._items.matching(heads), strict=False):
+            item = came or self._items.new(head, None)
             if not item.is_done:
                 events += self._complete(item, head, raw)
         return events

@@ -6,7 +6,7 @@ id from event to event, others give two items the same index.
 Source: `response_*_event.py` of OpenAI's official SDK.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -177,4 +177,19 @@ class FollowedItems:
         """The item that an event tells whole; another one of that place, unnumbered and unnamed,
         if the one that is there was told already."""
         item = self.of(head, index)
-        return self.new(head, index) if item.is_done and head.id != item.head.id else item
+        is_another = item.is_done and (not head.id or head.id != item.id)
+        return self.new(head, index) if is_another else item
+
+    def matching(self, heads: Sequence[ItemHead]) -> list[FollowedItem | None]:
+        """Which of these items came before, in their order; None for one that did not. Empty when
+        others came: then it cannot be said which are the same."""
+        matched: list[FollowedItem | None] = []
+        came = iter(self.all)
+        following = next(came, None)
+        for head in heads:
+            if following is not None and following.head.type == head.type:
+                matched.append(following)
+                following = next(came, None)
+            else:
+                matched.append(None)
+        return matched if following is None else []
