@@ -332,7 +332,7 @@ def answers(draw: st.DrawFn) -> Answer:
     unlike: list[Part] = []
     for number, group in enumerate(groups):
         for part in group:
-            if isinstance(part, Thinking):
+            if isinstance(part, Thinking | ToolCall):  # clients tell calls apart by their ids
                 unlike.append(msgspec.structs.replace(part, id=f"{part.id}{number}"))
             else:
                 unlike.append(part)

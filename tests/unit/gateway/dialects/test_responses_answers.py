@@ -163,8 +163,9 @@ def test_uses_of_hosted_tools_are_counted_where_the_provider_does_not_say() -> N
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (b"nonsense", "a JSON object"),
+        (b"nonsense", "cannot be read as JSON"),
         (b"[]", "a JSON object"),
+        (b'{"output":[{"type":"message","content":"\xff"}]}', "not UTF-8"),
         (b"{}", "output is missing"),
         (b'{"output":{}}', "no response"),
         (b'{"error":{"message":"boom"}}', "boom"),
@@ -335,6 +336,8 @@ def test_ids_are_always_the_same_and_short() -> None:
         for name in (first["id"], first["output"][0]["id"]):
             assert len(name) <= 64
             assert name.isascii()
+    upstream = "resp_" + "67ccd3a9" * 6
+    assert write(Answer(id=upstream))["id"] == upstream
     assert write(Answer(parts=(Text("x"),)))["id"] != write(Answer(parts=(Text("y"),)))["id"]
 
 

@@ -321,11 +321,20 @@ def test_a_reference_says_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [b"", b"[]", b"nonsense", b'{"model":', b'{"model": "\xff"}', b"[" * 9999]
+    ("wrong", "message"),
+    [
+        (b"", "cannot be read as JSON"),
+        (b"[]", "must be a JSON object, not a list"),
+        (b"nonsense", "cannot be read as JSON"),
+        (b'{"model":', "cannot be read as JSON"),
+        (b'{"model":"m","input":"x","metadata":{"a":"\xff"}}', "not UTF-8"),
+        (b'{"model":"m","input":' + b"[" * 99_999 + b"]" * 99_999 + b"}", "cannot be read"),
+    ],
 )
-def test_what_is_no_request_is_said_to_be_none(wrong: bytes) -> None:
-    with pytest.raises(Invalid):
+def test_what_is_no_request_is_said_to_be_none(wrong: bytes, message: str) -> None:
+    with pytest.raises(Invalid) as raised:
         RESPONSES.read_request(wrong)
+    assert message in raised.value.message
 
 
 JUNK = st.recursive(

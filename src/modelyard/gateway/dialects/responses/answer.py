@@ -7,7 +7,7 @@ import msgspec
 
 from modelyard.domain.chat import Answer, Request, Usage
 from modelyard.errors import Invalid
-from modelyard.gateway.dialects.responses.fields import Fields
+from modelyard.gateway.dialects.responses.fields import UNREADABLE, Fields
 from modelyard.gateway.dialects.responses.ids import Ids, digest
 from modelyard.gateway.dialects.responses.output import (
     OutputWriter,
@@ -83,7 +83,7 @@ def _has_refusal(content: msgspec.Raw) -> bool:
         return False
     try:
         return any(part.type == "refusal" for part in _contents.decode(content))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return False
 
 
@@ -97,13 +97,13 @@ def read_outline(body: bytes | msgspec.Raw) -> Outline:
     """Raises Invalid when it is no response."""
     try:
         return _outlines.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise Invalid(f"the answer is no response of OpenAI's shape: {error}") from None
 
 
 def read_answer(body: bytes) -> Answer:
     """Raises Invalid when it is no answer: not of this shape, failed, or not finished yet."""
-    fields, outline = Fields(body, ""), read_outline(body)
+    fields, outline = Fields.of(body), read_outline(body)
     if outline.has_failed() or outline.is_pending():
         raise Invalid(
             f"the response {outline.id!r} is {outline.status}: {failure_text(outline.error)}",

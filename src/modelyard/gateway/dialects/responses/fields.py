@@ -18,17 +18,34 @@ _STARTS = {
 }  # fmt: skip
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes that are no JSON, or another value than the one asked for."""
+
+
 def decoded(raw: bytes | msgspec.Raw, kind: type[T], path: str, what: str) -> T:
     """The value at `path`. Raises Invalid unless it is `what`."""
     try:
         return msgspec.json.decode(raw, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Invalid(f"{path} must be {what}, not {_named(bytes(raw))}") from None
+    except UNREADABLE as error:
+        raise _wrong(raw, path, what, error) from None
 
 
-def _named(data: bytes) -> str:
-    data = data.lstrip()
-    return _STARTS.get(data[0], "a number") if data else "nothing"
+def _wrong(raw: bytes | msgspec.Raw, path: str, what: str, error: Exception) -> Invalid:
+    if not isinstance(error, msgspec.ValidationError):
+        return Invalid(f"{path} cannot be read as JSON: {error}")
+    start = bytes(memoryview(raw)[:64]).lstrip()
+    named = _STARTS.get(start[0], "a number") if start else "nothing"
+    return Invalid(f"{path} must be {what}, not {named}")
+
+
+def is_null(raw: msgspec.Raw) -> bool:
+    """Whether a value is null. Values may be large: none is copied for this."""
+    return len(memoryview(raw)) == 4 and bytes(raw) == b"null"
+
+
+def is_text(raw: msgspec.Raw) -> bool:
+    """Whether a value is a string."""
+    return bytes(memoryview(raw)[:1]) == b'"'
 
 
 class Fields:
@@ -42,24 +59,39 @@ class Fields:
         self._members = decoded(raw, Members, path or "the body", "a JSON object")
         self._asked: set[str] = set()
 
+    @classmethod
+    def of(cls, body: bytes) -> "Fields":
+        """The members of a whole body. What is kept of it unread is UTF-8 then. Raises Invalid."""
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise Invalid(f"the body is not UTF-8: {error}") from None
+        return cls(body, "")
+
     def at(self, name: str) -> str:
         """The path of a member."""
         return f"{self.path}.{name}" if self.path else name
 
     def has(self, name: str) -> bool:
         """Whether a member is there and not null; asking so does not take it from the rest."""
-        return bytes(self._members.get(name, b"null")) != b"null"
+        value = self._members.get(name)
+        return value is not None and not is_null(value)
 
     def raw(self, name: str) -> msgspec.Raw | None:
         """A member's bytes; None where it is absent or null."""
         self._asked.add(name)
         value = self._members.get(name)
-        return None if value is None or bytes(value) == b"null" else value
+        return None if value is None or is_null(value) else value
 
     def get(self, name: str, kind: type[T], what: str) -> T | None:
         """A member; None where it is absent or null. Raises Invalid unless it is `what`."""
         value = self.raw(name)
-        return None if value is None else decoded(value, kind, self.at(name), what)
+        if value is None:
+            return None
+        try:
+            return msgspec.json.decode(value, type=kind)
+        except UNREADABLE as error:
+            raise _wrong(value, self.at(name), what, error) from None
 
     def text(self, name: str) -> str:
         """A string; empty where it is absent."""
@@ -106,7 +138,7 @@ class Fields:
         return {
             name: value
             for name, value in self._members.items()
-            if name not in self._asked and bytes(value) != b"null"
+            if name not in self._asked and not is_null(value)
         }
 
 
@@ -114,8 +146,3 @@ def elements(raw: msgspec.Raw, path: str, what: str = "a list") -> list[tuple[ms
     """The elements of a list and their paths. Raises Invalid when it is no list."""
     values = decoded(raw, list[msgspec.Raw], path, what)
     return [(value, f"{path}[{at}]") for at, value in enumerate(values)]
-
-
-def is_text(raw: msgspec.Raw) -> bool:
-    """Whether a value is a string."""
-    return bytes(raw).lstrip().startswith(b'"')

@@ -6,7 +6,7 @@ The same answer gets the same ids, as items in a stream and in the whole respons
 import hashlib
 import re
 
-_PLAIN = re.compile(r"[A-Za-z0-9-][A-Za-z0-9_-]{0,39}")
+_PLAIN = re.compile(r"[A-Za-z0-9-][A-Za-z0-9_-]{0,53}")
 _PREFIX = re.compile(r"^(resp|chatcmpl|msg|cmpl)[_-]")
 """With which other dialects begin theirs."""
 

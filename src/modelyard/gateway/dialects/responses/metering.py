@@ -16,6 +16,7 @@ from modelyard.gateway.dialects.responses.answer import (
     Outline,
     read_outline,
 )
+from modelyard.gateway.dialects.responses.fields import UNREADABLE
 
 _FIRST = re.compile(rb'\s*\{\s*"type"\s*:\s*"([a-z_.]+)"')
 """OpenAI's events begin with their type, vLLM's end with it."""
@@ -92,7 +93,7 @@ class Tally:
     def _last(self, kind: str, data: bytes) -> Seen:
         try:
             raw = _wholes.decode(data).response
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise Invalid(f"the last event of a response cannot be read: {error}") from None
         outline = read_outline(raw) if bytes(raw) else Outline()
         if kind in _ERRORS:
@@ -116,7 +117,7 @@ def _kind(data: bytes) -> str:
         return first[1].decode()
     try:
         kind = _kinds.decode(data).type
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise Invalid(f"an event of the stream cannot be read: {error}") from None
     if not kind and b'"error"' not in data:
         raise Invalid("an event of the stream has no type: it is no part of a response")
@@ -126,5 +127,5 @@ def _kind(data: bytes) -> str:
 def _item_kind(data: bytes) -> str:
     try:
         return _added.decode(data).item.type
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise Invalid(f"an item of the stream cannot be read: {error}") from None

@@ -29,7 +29,7 @@ def read_request(body: bytes) -> Request:
     `instructions` become the first message, of the role `system`; developer messages keep their
     role and place. What has no neutral word is in `extra`, by its path (`text.verbosity`).
     """
-    fields = Fields(body, "")
+    fields = Fields.of(body)
     conversation = Conversation()
     messages = _messages(fields, conversation)
     tools = tuple(read_tool(raw, at) for raw, at in fields.list("tools"))

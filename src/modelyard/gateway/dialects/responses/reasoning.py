@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from modelyard.domain.chat import Thinking
-from modelyard.gateway.dialects.responses.fields import Fields
+from modelyard.gateway.dialects.responses.fields import UNREADABLE, Fields
 
 _SIGNED = "signed.1."
 """Begins what this gateway has put into `encrypted_content` itself."""
@@ -72,7 +72,7 @@ def unsealed(sealed: str) -> _Signed | None:
         return None
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(sealed[len(_SIGNED) :]), type=_Signed)
-    except (binascii.Error, msgspec.DecodeError, UnicodeDecodeError, ValueError):
+    except (*UNREADABLE, binascii.Error, ValueError):
         return None
 
 

@@ -13,7 +13,7 @@ from modelyard.gateway.dialects.responses.tools import echoed_tools, write_choic
 from modelyard.gateway.dialects.responses.usage import write_usage
 from modelyard.gateway.dialects.responses.write_request import short_user, written_format
 
-_TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"})
+_SERVICE_TIERS = frozenset({"auto", "default", "flex", "scale", "priority", "fast", "ultrafast"})
 _UNSAID: dict[str, Any] = {
     "previous_response_id": None, "prompt_cache_key": None, "max_tool_calls": None,
     "metadata": {}, "truncation": "disabled", "top_logprobs": 0,
@@ -89,7 +89,7 @@ def response(
     service_tier: str = "",
 ) -> dict[str, Any]:
     """A whole response object; `repeated` are the `settings` of its request."""
-    tier = (usage.service_tier if usage is not None else "") or service_tier
+    served = (usage.service_tier if usage is not None else "") or service_tier
     return {
         "id": id,
         "object": "response",
@@ -101,6 +101,6 @@ def response(
         "model": model,
         "output": output,
         **repeated,
-        "service_tier": tier if tier in _TIERS else "default",
+        "service_tier": served if served in _SERVICE_TIERS else "default",
         "usage": write_usage(usage),
     }

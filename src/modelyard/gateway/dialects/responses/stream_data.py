@@ -15,7 +15,7 @@ from modelyard.domain.chat import Refusal, Text
 from modelyard.errors import Invalid
 from modelyard.gateway.dialects.responses.answer import Kind
 from modelyard.gateway.dialects.responses.content import read_parts
-from modelyard.gateway.dialects.responses.fields import Fields
+from modelyard.gateway.dialects.responses.fields import UNREADABLE, Fields
 from modelyard.gateway.dialects.responses.reasoning import reasoning_texts
 
 
@@ -59,7 +59,6 @@ ARGUMENTS = Place("arguments", 0)
 _events = msgspec.json.Decoder(EventData)
 _kinds = msgspec.json.Decoder(Kind)
 _heads = msgspec.json.Decoder(ItemHead)
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def read_event(data: bytes, known: Collection[str]) -> EventData | None:
@@ -69,7 +68,7 @@ def read_event(data: bytes, known: Collection[str]) -> EventData | None:
     """
     try:
         return _events.decode(data)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         kind = _kind(data)
         if not kind or kind in known:
             raise Invalid(f"an event of the stream cannot be read: {error}") from None
@@ -79,7 +78,7 @@ def read_event(data: bytes, known: Collection[str]) -> EventData | None:
 def _kind(data: bytes) -> str:
     try:
         return _kinds.decode(data).type
-    except _UNREADABLE:
+    except UNREADABLE:
         return ""
 
 
@@ -87,7 +86,7 @@ def read_head(raw: msgspec.Raw) -> ItemHead:
     """Of an item, what it is. Raises Invalid."""
     try:
         return _heads.decode(raw)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise Invalid(f"an item of the stream cannot be read: {error}") from None
 
 

@@ -13,7 +13,13 @@ import msgspec
 from modelyard.domain.chat import Foreign, Members, Request, Tool, ToolChoice
 from modelyard.errors import Invalid
 from modelyard.gateway.dialects.responses.content import NAME
-from modelyard.gateway.dialects.responses.fields import Fields, decoded, elements, is_text
+from modelyard.gateway.dialects.responses.fields import (
+    UNREADABLE,
+    Fields,
+    decoded,
+    elements,
+    is_text,
+)
 
 _MODES = ("none", "auto", "required")
 _NO_ARGUMENTS = msgspec.Raw(b'{"type":"object","properties":{}}')
@@ -188,5 +194,5 @@ def custom_input(arguments: str) -> str:
     tools are given a function with one parameter, `input`. Else the arguments as they are."""
     try:
         return msgspec.json.decode(arguments, type=_Input).input
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return arguments

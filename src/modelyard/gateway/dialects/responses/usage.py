@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from modelyard.domain.chat import Members, Usage
+from modelyard.gateway.dialects.responses.fields import UNREADABLE
 
 _KNOWN = {
     "input_tokens": "input_tokens",
@@ -65,14 +66,14 @@ def read_usage(
 def _members(raw: msgspec.Raw) -> Members:
     try:
         return msgspec.json.decode(raw, type=Members) if bytes(raw) else {}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return {}
 
 
 def _value(raw: msgspec.Raw) -> Any:
     try:
         return msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 

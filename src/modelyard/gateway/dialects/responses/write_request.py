@@ -32,7 +32,7 @@ _REFUSED: dict[str, tuple[object, str]] = {
     "modalities": (["text"], "asks for more than text, which is not translated"),
 }
 """Members of chat completions that change the answer, and the values that say nothing."""
-_TIERS = {"standard_only": "default"}
+_SERVICE_TIERS = {"standard_only": "default"}
 
 
 def write_request(request: Request) -> Written:
@@ -82,7 +82,7 @@ def _settings(request: Request, dropped: list[str]) -> dict[str, Any]:
         "text": _text(request.response_format),
         "reasoning": _reasoning(request, dropped),
         "safety_identifier": short_user(request.user) or None,
-        "service_tier": _TIERS.get(request.service_tier, request.service_tier) or None,
+        "service_tier": _SERVICE_TIERS.get(request.service_tier, request.service_tier) or None,
     }
 
 
