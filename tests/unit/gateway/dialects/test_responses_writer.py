@@ -1,5 +1,6 @@
 """The stream for a client: legal whatever comes, and the same answer at its end."""
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -147,6 +148,17 @@ def test_a_custom_call_of_an_endpoint_that_knows_them_is_told_at_once() -> None:
     writer.write(CallBegun(0, "c0", "apply_patch", custom=True))
     (event,) = events_of(writer.write(CallPiece(0, "*** Begin")))
     assert event["type"] == "response.custom_tool_call_input.delta"
+
+
+@pytest.mark.parametrize("end_of_line", ["\n", "\r\n", "\r"])
+def test_a_request_over_several_lines_is_repeated_on_one(end_of_line: str) -> None:
+    """A line that ends inside of an event's data would end the data."""
+    lines = json.dumps(CODEX, indent=2).replace("\n", end_of_line)
+    item = msgspec.Raw(b'{"type":"local_shell_call_output",\n"id":"1","output":"a b"}')
+    events = [STARTED, Foreign("responses", "local_shell_call_output", item), Ended("stop")]
+    response = check(written(events, RESPONSES.read_request(lines.encode())))
+    assert response["tools"][0]["parameters"] == CODEX["tools"][0]["parameters"]
+    assert response["output"][0]["output"] == "a b"
 
 
 @pytest.mark.parametrize("finish", FINISHES)

@@ -28,6 +28,8 @@ class Wire:
         """One event."""
         data = msgspec.json.encode({"type": kind, "sequence_number": self._number, **members})
         self._number += 1
+        if b"\n" in data or b"\r" in data:  # in what a client wrote over several lines
+            data = msgspec.json.format(data, indent=-1)
         self._events.append(b"event: %s\ndata: %s\n\n" % (kind.encode(), data))
 
     def taken(self) -> bytes:
