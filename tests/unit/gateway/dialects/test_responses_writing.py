@@ -22,6 +22,7 @@ from tests.unit.gateway.dialects.responses_rig import (
 )
 
 from modelyard.domain.chat import (
+    Answer,
     Audio,
     File,
     Foreign,
@@ -345,6 +346,23 @@ def test_a_custom_tool_stays_custom(form: bytes, flat: dict[str, str]) -> None:
     assert sent["tools"] == [{"type": "custom", "name": "p", "description": "d", "format": flat}]
     assert sent["tool_choice"] == {"type": "custom", "name": "p"}
     legal(sent)
+
+
+def test_what_only_this_dialect_knows_goes_on_as_it_was() -> None:
+    items = [
+        {"type": "message", "role": "user",
+         "content": [{"type": "computer_screenshot", "image_url": "data:,"}]},
+        {"type": "local_shell_call", "id": "1", "call_id": "c", "status": "completed"},
+        {"type": "local_shell_call_output", "id": "1", "output": "{}"},
+    ]  # fmt: skip
+    choice = {"type": "web_search_preview"}
+    given = {"model": "m", "input": items, "tools": [choice], "tool_choice": choice, "store": True}
+    request = RESPONSES.read_request(body(given))
+    assert written(request) == given
+    repeated = msgspec.json.decode(RESPONSES.write_answer(Answer(id="a"), request))
+    assert (repeated["tools"], repeated["tool_choice"]) == ([choice], choice)
+    form = ResponseFormat("json_object")
+    assert written(asked(response_format=form))["text"] == {"format": {"type": "json_object"}}
 
 
 def extra(**members: bytes) -> dict[str, msgspec.Raw]:
