@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Self
 
-from modelyard.domain.providers import KINDS
+from modelyard.domain.providers.kinds import KINDS
 
 
 class Call(NamedTuple):

@@ -13,8 +13,8 @@ from modelyard.control.documents import Applied, provider_spec_of
 from modelyard.control.upstreams import Keyed, endpoints_of, resolved
 from modelyard.domain.documents import PROVIDER as KIND
 from modelyard.domain.documents import SERVICE, providers, upstreams
-from modelyard.domain.documents.providers import STORE, ProviderDocument, ProviderSpec
-from modelyard.domain.providers import Upstream
+from modelyard.domain.documents.providers import ProviderDocument, ProviderSpec
+from modelyard.domain.providers.kinds import STORE, Upstream
 from modelyard.domain.snapshot import Endpoint
 from modelyard.errors import Conflict, Invalid, ModelyardError
 from modelyard.ports.meta import ABSENT, Change, Document, Key, MetaStore, all_of

@@ -15,7 +15,9 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from modelyard.control.providers import Tried
-from modelyard.domain.providers import KINDS, credentials, origin_of, path_of
+from modelyard.domain.providers.addresses import origin_of, path_of
+from modelyard.domain.providers.endpoints import credentials
+from modelyard.domain.providers.kinds import KINDS
 from modelyard.domain.snapshot import Endpoint
 from modelyard.lib import clock
 

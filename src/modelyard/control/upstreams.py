@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from modelyard.control.documents import provider_spec_of
-from modelyard.domain import providers
 from modelyard.domain.documents import providers as documents
 from modelyard.domain.documents import upstreams as wanted
 from modelyard.domain.documents.providers import ProviderSpec
-from modelyard.domain.providers import Upstream
+from modelyard.domain.providers.endpoints import endpoint, labels
+from modelyard.domain.providers.kinds import Upstream
 from modelyard.domain.snapshot import Endpoint
 from modelyard.errors import ModelyardError
 from modelyard.ports.meta import Document
@@ -63,7 +63,7 @@ class Upstreams:
         """An endpoint for each upstream and key, `<prefix>/<provider>/<key number>`."""
         endpoints: list[Endpoint] = []
         problems: list[str] = []
-        for label, one in zip(providers.labels(upstreams), upstreams, strict=True):
+        for label, one in zip(labels(upstreams), upstreams, strict=True):
             spec = self._specs.get((tenant, one.provider))
             if problem := self._problem(tenant, one):
                 problems.append(problem)
@@ -112,7 +112,7 @@ def endpoints_of(
     whole = sum(key.weight for key in usable)
     provider = documents.provider(upstream.provider, spec)
     return [
-        providers.endpoint(
+        endpoint(
             f"{prefix}/{key.number}",
             provider,
             upstream.model,

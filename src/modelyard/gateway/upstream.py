@@ -9,7 +9,7 @@ import logging
 import ssl
 from typing import NamedTuple, Protocol, cast
 
-from modelyard.domain.providers import credentials
+from modelyard.domain.providers.endpoints import credentials
 from modelyard.errors import Invalid
 from modelyard.lib.http import (
     CHUNKED,

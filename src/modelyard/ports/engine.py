@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from modelyard.domain.providers import Upstream
+from modelyard.domain.providers.kinds import Upstream
 
 
 class ModelFile(NamedTuple):

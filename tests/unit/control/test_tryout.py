@@ -14,8 +14,10 @@ from tests.stand_in import StandIn, stand_in
 
 from modelyard.control import tryout
 from modelyard.control.providers import Tried
-from modelyard.domain.providers import KINDS, Provider, base_url
-from modelyard.domain.providers import endpoint as made
+from modelyard.domain.providers.addresses import base_url
+from modelyard.domain.providers.endpoints import Provider
+from modelyard.domain.providers.endpoints import endpoint as made
+from modelyard.domain.providers.kinds import KINDS
 from modelyard.domain.snapshot import Endpoint
 
 pytestmark = pytest.mark.anyio

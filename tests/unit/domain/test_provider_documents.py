@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from modelyard.domain import services
 from modelyard.domain.documents import kinds, providers, upstreams
 from modelyard.domain.documents.providers import KindName, ProviderSpec
-from modelyard.domain.providers import DIALECTS, KINDS, Dialect, Upstream
+from modelyard.domain.providers.kinds import DIALECTS, KINDS, Dialect, Upstream
 from modelyard.errors import Invalid
 
 KEY = [{"secret": "env:SOME_KEY"}]

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.domain import providers, snapshot
-from modelyard.domain.providers import KINDS, Provider, Upstream, base_url, endpoint, path_of
-from modelyard.domain.providers.addresses import problem_with
+from modelyard.domain import snapshot
+from modelyard.domain.providers.addresses import base_url, origin_of, path_of, problem_with
+from modelyard.domain.providers.endpoints import Provider, credentials, endpoint, labels
+from modelyard.domain.providers.kinds import KINDS, Upstream
 from modelyard.domain.snapshot import Endpoint, Revision, Service, Snapshot
 from modelyard.lib.digests import of_bytes
 
@@ -67,22 +68,22 @@ def test_an_endpoint_carries_what_its_kind_knows() -> None:
 
 
 def test_each_way_to_show_a_key() -> None:
-    assert providers.credentials("bearer", "k") == ("Authorization", "Bearer k")
-    assert providers.credentials("x-api-key", "k") == ("X-Api-Key", "k")
-    assert providers.credentials("api-key", "k") == ("Api-Key", "k")
+    assert credentials("bearer", "k") == ("Authorization", "Bearer k")
+    assert credentials("x-api-key", "k") == ("X-Api-Key", "k")
+    assert credentials("api-key", "k") == ("Api-Key", "k")
 
 
 def test_labels_stay_when_others_are_added() -> None:
     upstreams = [Upstream("a", "x"), Upstream("b", "x"), Upstream("a", "y"), Upstream("a", "z")]
-    assert providers.labels(upstreams) == ["a", "b", "a:2", "a:3"]
-    assert providers.labels(upstreams[:2]) == ["a", "b"]
+    assert labels(upstreams) == ["a", "b", "a:2", "a:3"]
+    assert labels(upstreams[:2]) == ["a", "b"]
 
 
 @given(st.text())
 def test_no_text_breaks_the_check_of_a_url(text: str) -> None:
     if not problem_with(text):
         assert problem_with(base_url(KINDS["openai"], text)) == ""
-        assert providers.origin_of(text).startswith(("http://", "https://"))
+        assert origin_of(text).startswith(("http://", "https://"))
 
 
 @pytest.mark.parametrize(
@@ -94,12 +95,12 @@ def test_no_text_breaks_the_check_of_a_url(text: str) -> None:
     ],
 )
 def test_the_same_place_is_the_same_origin(one: str, other: str) -> None:
-    assert providers.origin_of(one) == providers.origin_of(other)
+    assert origin_of(one) == origin_of(other)
 
 
 def test_other_places_are_other_origins() -> None:
     urls = ("https://h", "http://h", "https://h:8443", "https://h.evil.test", "https://evil.test/h")
-    assert len({providers.origin_of(url) for url in urls}) == len(urls)
+    assert len({origin_of(url) for url in urls}) == len(urls)
 
 
 # --- the snapshot ------------------------------------------------------------------------------

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from tests.stand_in import Call, StandIn, stand_in
 
-from modelyard.domain.providers import KINDS, Provider, base_url
-from modelyard.domain.providers import endpoint as made
+from modelyard.domain.providers.addresses import base_url
+from modelyard.domain.providers.endpoints import Provider
+from modelyard.domain.providers.endpoints import endpoint as made
+from modelyard.domain.providers.kinds import KINDS
 from modelyard.domain.snapshot import Endpoint
 from modelyard.gateway.endpoints import address_of
 from modelyard.gateway.upstream import Pool

@@ -29,7 +29,7 @@ class StoredSecrets:
                 f"the stored key {name} is for {kept['origin']} and is not sent to "
                 f"{origin or 'anywhere else'}",
                 hint="give the key again for the new address: modelyard providers add PROVIDER "
-                "--url URL --key -",
+                "--base-url URL --key -",
                 code="secret_bound",
             )
         return usable(str(kept["value"]), f"the stored key {name}")

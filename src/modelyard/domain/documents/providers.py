@@ -5,14 +5,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from modelyard.domain import providers
 from modelyard.domain.documents import NAME, PROVIDER, Name, Part, checked, lifted
-from modelyard.domain.providers import KINDS, Dialect
-from modelyard.domain.providers.addresses import problem_with
-from modelyard.domain.providers.endpoints import dated
+from modelyard.domain.providers.addresses import base_url, origin_of, problem_with
+from modelyard.domain.providers.endpoints import Provider, dated
+from modelyard.domain.providers.kinds import KINDS, STORE, Dialect
 
 HINT = "see docs/reference/providers.md"
-STORE = "store:"
 MAX_KEYS = 64
 MAX_HEADERS = 16
 
@@ -135,12 +133,12 @@ class ProviderSpec(Part):
     @property
     def origin(self) -> str:
         """The place that its keys are sent to, and no other."""
-        return providers.origin_of(self.base)
+        return origin_of(self.base)
 
     @property
     def base(self) -> str:
         """What stands before `/chat/completions`."""
-        return providers.base_url(KINDS[self.kind], self.url)
+        return base_url(KINDS[self.kind], self.url)
 
     @property
     def stored(self) -> list[str]:
@@ -163,7 +161,7 @@ def parse(data: Any) -> ProviderDocument:
     return checked(ProviderDocument, lifted(data, PROVIDER), hint=HINT)
 
 
-def provider(name: str, spec: ProviderSpec) -> providers.Provider:
+def provider(name: str, spec: ProviderSpec) -> Provider:
     """The document with what its kind knows filled in; its own headers come last and replace the
     kind's of the same name."""
     kind = KINDS[spec.kind]
@@ -171,7 +169,7 @@ def provider(name: str, spec: ProviderSpec) -> providers.Provider:
     named = [(key, value) for key, value in given.items() if value]
     own = {key.lower() for key in spec.headers}
     known = [(key, value) for key, value in (*kind.headers, *named) if key.lower() not in own]
-    return providers.Provider(
+    return Provider(
         name=name,
         kind=spec.kind,
         url=spec.base,

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from modelyard.domain.documents import Name, Part, checked
 from modelyard.domain.documents.providers import HINT, ProviderSpec
-from modelyard.domain.providers import Upstream
+from modelyard.domain.providers.kinds import Upstream
 from modelyard.domain.services import EngineOptions, ServiceSpec
 from modelyard.errors import Invalid
 

@@ -11,6 +11,9 @@ DIALECTS: tuple[Dialect, ...] = ("chat", "responses", "messages")
 """What an endpoint may speak natively: OpenAI chat completions, OpenAI responses, Anthropic
 messages."""
 
+STORE = "store:"
+"""References to keys that the platform keeps itself begin with it."""
+
 ROUTES = (
     "/v1/chat/completions",
     "/v1/completions",
