@@ -1,9 +1,12 @@
 """Provider documents: every mistake with its place, and what is filled in of a kind."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -215,3 +218,36 @@ def test_any_engine_may_be_told_what_it_speaks() -> None:
     assert spec.engine.options == {"tokens": 3}, "no adapter sees it"
     with pytest.raises(Invalid, match="did you mean 'chat'"):
         service(engine={"name": "echo", "dialects": ["chats"]})
+
+
+# --- what is written about them ----------------------------------------------------------------
+
+ROOT = Path(__file__).parents[3]
+
+
+def documents_in(text: str) -> list[kinds.Written]:
+    return [kinds.parse(one) for one in yaml.safe_load_all(text)]
+
+
+def test_the_example_is_documents_that_fit_together() -> None:
+    found = documents_in((ROOT / "examples" / "providers.yaml").read_text(encoding="utf-8"))
+    known: dict[str, ProviderSpec | None] = {
+        one.name: one.spec for one in found if isinstance(one, providers.ProviderDocument)
+    }
+    written = [one.spec for one in found if isinstance(one, services.ServiceDocument)]
+    assert len(known) == len(written) == 3
+    assert all(upstreams.problems(spec, known) == [] for spec in written)
+
+
+def test_the_reference_shows_documents_and_names_every_kind() -> None:
+    text = (ROOT / "docs" / "reference" / "providers.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert [one.kind for one in documents_in(block)] == ["Provider", "Service"]
+    for name, kind in KINDS.items():
+        (row,) = re.findall(rf"^\| `{name}` \| (.*) \|$", text, re.MULTILINE)
+        address, spoken, _ = row.split(" | ")
+        assert spoken == ", ".join(kind.dialects), name
+        if kind.origin:
+            assert f"{kind.origin}{kind.base}".endswith(f"//{address}"), name
+    for field in ProviderSpec.model_fields:
+        assert f"`spec.{field}`" in text, field
