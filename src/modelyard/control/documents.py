@@ -135,12 +135,13 @@ def referrers(meta: MetaStore, tenant: str, service: str) -> list[str]:
     return found + counted
 
 
-def users(meta: MetaStore, tenant: str, provider: str) -> list[str]:
-    """Names of the services that need a provider, for themselves or for their canary."""
-    specs = specs_of(all_of(meta, tenant, SERVICE))
-    return [
-        name for name, spec in specs.items() if spec and provider in upstreams.providers_of(spec)
-    ]
+def users(meta: MetaStore, tenant: str) -> dict[str, list[str]]:
+    """By provider, the services that need it, for themselves or for their canary."""
+    found: dict[str, list[str]] = {}
+    for name, spec in specs_of(all_of(meta, tenant, SERVICE)).items():
+        for provider in upstreams.providers_of(spec) if spec else ():
+            found.setdefault(provider, []).append(name)
+    return found
 
 
 def provider_spec_of(document: Document) -> ProviderSpec | None:

@@ -110,7 +110,7 @@ class Providers:
         """Remove it and its stored keys. Raises NotFound, and Conflict when services name it,
         unless `force`: then those upstreams of theirs have no endpoint."""
         documents.get(self._meta, Key(tenant, KIND, name))
-        users = [] if force else documents.users(self._meta, tenant, name)
+        users = [] if force else documents.users(self._meta, tenant).get(name)
         if users:
             raise Conflict(
                 f"provider {name} is used by service {', '.join(users)}",
@@ -135,9 +135,10 @@ class Providers:
     def get(self, tenant: str, name: str) -> dict[str, Any]:
         """`{document, generation, kind, url, origin, problem, keys, services, test}`: never a
         key's value, but whether there is one."""
-        return self._view(documents.get(self._meta, Key(tenant, KIND, name)))
+        document = documents.get(self._meta, Key(tenant, KIND, name))
+        return self._view(document, documents.users(self._meta, tenant))
 
-    def _view(self, document: Document) -> dict[str, Any]:
+    def _view(self, document: Document, users: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         tenant, _, name = document.key
         spec = provider_spec_of(document)
         status = self._status(tenant, name)
@@ -150,7 +151,7 @@ class Providers:
             "origin": spec.origin if spec else "",
             "problem": "" if spec else "its document cannot be read any more: apply it again",
             "keys": [_shown(key, status) for key in keys],
-            "services": documents.users(self._meta, tenant, name),
+            "services": list(users.get(name, ())),
             "test": status.get("test"),
         }
 
@@ -183,7 +184,8 @@ class Providers:
 
     def list(self, tenant: str) -> list[dict[str, Any]]:
         """All providers by name, each as `get` gives it."""
-        return [self._view(document) for document in all_of(self._meta, tenant, KIND)]
+        users = documents.users(self._meta, tenant)
+        return [self._view(document, users) for document in all_of(self._meta, tenant, KIND)]
 
     # --- inside ----------------------------------------------------------------------------
 
