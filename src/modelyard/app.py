@@ -4,10 +4,15 @@ from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from modelyard.adapters.secret import BySchemes
+from modelyard.adapters.secret.env import EnvSecrets
+from modelyard.adapters.secret.file import FileSecrets
+from modelyard.adapters.secret.stored import StoredSecrets
 from modelyard.control.access import Access
 from modelyard.control.followers import Followers
 from modelyard.control.insight import Insight
 from modelyard.control.limits import Limits
+from modelyard.control.providers import Providers
 from modelyard.control.registry import Registry
 from modelyard.control.services import Services
 from modelyard.control.snapshots import Snapshots
@@ -17,6 +22,7 @@ from modelyard.ports.blobs import BlobStore
 from modelyard.ports.engine import Engine
 from modelyard.ports.meta import MetaStore
 from modelyard.ports.records import RecordStore
+from modelyard.ports.secrets import Secrets
 from modelyard.settings import Settings
 
 
@@ -32,6 +38,8 @@ class App:
     access: Access
     insight: Insight
     limits: Limits
+    providers: Providers
+    secrets: Secrets
     registry: Registry
     services: Services
     snapshots: Snapshots
@@ -52,6 +60,7 @@ def build(settings: Settings) -> App:
     meta: MetaStore = _load("modelyard.metas", stores.meta)(folder.meta)
     blobs: BlobStore = _load("modelyard.blobs", stores.blobs)(folder.blobs)
     records: RecordStore = _load("modelyard.records", stores.records)(folder.records)
+    secrets, store = secrets_of(folder)
     return App(
         settings=settings,
         folder=folder,
@@ -61,10 +70,19 @@ def build(settings: Settings) -> App:
         access=Access(meta, folder.pepper()),
         insight=Insight(records),
         limits=Limits(meta),
+        providers=Providers(meta, secrets, store),
+        secrets=secrets,
         registry=Registry(meta, blobs),
         services=Services(meta),
         snapshots=Snapshots(meta),
     )
+
+
+def secrets_of(folder: DataFolder) -> tuple[Secrets, StoredSecrets]:
+    """Where secrets are, and the store among them that can be written."""
+    store = StoredSecrets(folder.secret_store)
+    files = FileSecrets(folder.root)
+    return BySchemes({"env": EnvSecrets(), "file": files, "store": store}), store
 
 
 def engine(name: str) -> Engine:

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import httpx
 
+from modelyard.client_providers import ProviderCalls
 from modelyard.domain.models import formats, references
 from modelyard.domain.models.paths import check_paths, hidden
 from modelyard.domain.models.source import ModelSource
@@ -38,6 +39,8 @@ Progress = Callable[[str, int, int], None]
 
 def _next_step(service: str, status: Mapping[str, Any]) -> str:
     """What to look at when a service is not ready."""
+    if status.get("engine") == "provider":
+        return "modelyard providers list; modelyard providers test NAME says what is wrong"
     if status["phase"] == "invalid" or status.get("engine") == "openai":
         return f"correct its document and apply it again; modelyard get services {service} -o yaml"
     return f"modelyard services logs {service} shows what its replicas wrote"
@@ -55,7 +58,7 @@ def _silent(_what: str, _done: int, _total: int) -> None:
     return
 
 
-class Client:
+class Client(ProviderCalls):
     """Speaks with one platform. Not for several threads at once."""
 
     def __init__(

@@ -10,7 +10,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from modelyard.domain import services
-from modelyard.domain.documents import ACCESS_KEY, LIMIT, SERVICE, kinds, limits, references
+from modelyard.domain.documents import (
+    ACCESS_KEY,
+    LIMIT,
+    PROVIDER,
+    SERVICE,
+    kinds,
+    limits,
+    providers,
+    references,
+    upstreams,
+)
+from modelyard.domain.documents.limits import LimitDocument
+from modelyard.domain.documents.providers import ProviderDocument, ProviderSpec
 from modelyard.domain.services import ServiceDocument, ServiceSpec
 from modelyard.errors import Conflict, Invalid, NotFound
 from modelyard.ports.meta import ABSENT, Change, Document, Key, MetaStore, all_of
@@ -123,6 +135,23 @@ def referrers(meta: MetaStore, tenant: str, service: str) -> list[str]:
     return found + counted
 
 
+def users(meta: MetaStore, tenant: str) -> dict[str, list[str]]:
+    """By provider, the services that need it, for themselves or for their canary."""
+    found: dict[str, list[str]] = {}
+    for name, spec in specs_of(all_of(meta, tenant, SERVICE)).items():
+        for provider in upstreams.providers_of(spec) if spec else ():
+            found.setdefault(provider, []).append(name)
+    return found
+
+
+def provider_spec_of(document: Document) -> ProviderSpec | None:
+    """The spec of a stored provider; None where it cannot be read any more."""
+    try:
+        return providers.parse(dict(document.body)).spec
+    except Invalid:
+        return None
+
+
 # --- checks ---------------------------------------------------------------------------------
 
 
@@ -140,13 +169,39 @@ def _check(meta: MetaStore, tenant: str, documents: Sequence[kinds.Written]) -> 
             found = [
                 (problem.text, problem.reference.service) for problem in wrong.get(one.name, ())
             ]
-        else:
+        elif isinstance(one, LimitDocument):
             found = _unknown(meta, tenant, one.spec, specs)
+        else:
+            continue
         lines += [(label + text, name) for text, name in found]
+    _check_upstreams(meta, tenant, documents, [text for text, _ in lines])
     if lines:
         missing = next((name for _, name in lines if name not in specs), "")
         hint = there_are(missing, specs) if missing else "take one of these references out"
         raise Invalid("; ".join(text for text, _ in lines), hint=_hint(lines, hint))
+
+
+def _check_upstreams(
+    meta: MetaStore, tenant: str, documents: Sequence[kinds.Written], before: list[str]
+) -> None:
+    """Every provider that these services name is stored or among the documents, and lets its
+    models be used. Raises Invalid, with what was wrong `before`."""
+    batch = {one.name: one.spec for one in documents if isinstance(one, ProviderDocument)}
+    stored = {one.key.name: provider_spec_of(one) for one in all_of(meta, tenant, PROVIDER)}
+    known = {**stored, **batch}
+    lines = [
+        (f"service {one.name}: {text}" if len(documents) > 1 else text, name)
+        for one in documents
+        if isinstance(one, ServiceDocument)
+        for text, name in upstreams.problems(one.spec, known)
+    ]
+    if not lines:
+        return
+    missing = next((name for _, name in lines if name), "")
+    add = f"add it: modelyard providers add {missing} --kind KIND"
+    hint = there_are(missing, known) if known else add
+    text = "; ".join([*before, *(text for text, _ in lines)])
+    raise Invalid(text, hint=hint if missing else "change the model, or spec.models there")
 
 
 def _hint(lines: Sequence[tuple[str, str]], services_hint: str) -> str:
@@ -156,8 +211,11 @@ def _hint(lines: Sequence[tuple[str, str]], services_hint: str) -> str:
 
 def _names_others(document: kinds.Written) -> bool:
     if isinstance(document, ServiceDocument):
-        return any(True for _ in references.references(document.spec))
-    return bool(document.spec.key or document.spec.service)
+        named = references.references(document.spec)
+        return any(True for _ in (*upstreams.engines(document.spec), *named))
+    if isinstance(document, LimitDocument):
+        return bool(document.spec.key or document.spec.service)
+    return False
 
 
 def _unknown(

@@ -7,7 +7,7 @@ store and replicas at the target, and goes on.
 import hashlib
 import hmac
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,12 +22,15 @@ from modelyard.control.status import (
     Status,
     canary_of,
     outside,
+    provided,
     status_of,
 )
+from modelyard.control.upstreams import Served, Upstreams
 from modelyard.domain import services
-from modelyard.domain.documents import SERVICE, references
+from modelyard.domain.documents import PROVIDER, SERVICE, references
 from modelyard.domain.documents.references import Problem
 from modelyard.domain.services import ServiceSpec, Variant
+from modelyard.domain.snapshot import Endpoint
 from modelyard.errors import Conflict, ModelyardError
 from modelyard.ports.engine import Engine, LaunchSpec, ReplicaState, ResolvedModel, Target
 from modelyard.ports.meta import ABSENT, Change, Commit, Document, Key, MetaStore, all_of
@@ -51,8 +54,9 @@ class Asked(NamedTuple):
 
 class Reconciler:
     """`step` compares and acts once. `resolve` finds a model version, `engine` an adapter;
-    `probe` says what is wrong with outside URLs; `secret` makes the keys of our engines. All it
-    writes is written under `lease`, so that one that was replaced writes nothing any more."""
+    `probe` says what is wrong with outside URLs, `ask` what is wrong with endpoints of providers,
+    which `upstreams` makes; `secret` makes the keys of our engines. All it writes is written under
+    `lease`, so that one that was replaced writes nothing any more."""
 
     def __init__(
         self,
@@ -62,6 +66,8 @@ class Reconciler:
         resolve: Callable[[str, str], ResolvedModel],
         engine: Callable[[str], Engine],
         probe: Callable[[LaunchSpec], Mapping[str, str]],
+        upstreams: Upstreams,
+        ask: Callable[[Sequence[Endpoint]], Mapping[str, str]],
         secret: bytes,
         lease: Lease,
     ) -> None:
@@ -71,6 +77,8 @@ class Reconciler:
         self._resolve = resolve
         self._engine = engine
         self._probe = probe
+        self._upstreams = upstreams
+        self._ask_all = ask
         self._secret = secret
         self._documents: list[Document] | None = None
         self._asked: dict[Key, Asked] = {}
@@ -84,7 +92,9 @@ class Reconciler:
 
     def step(self) -> None:
         """Bring replicas and statuses one step nearer. Raises what the store or target raises."""
+        self._upstreams.look()
         if self._documents is None:
+            self._upstreams.see(all_of(self._meta, "*", PROVIDER))
             self._documents = all_of(self._meta, "*", SERVICE)
             self._asked = {document.key: self._ask(document) for document in self._documents}
             self._wrong = _wrong(self._documents)
@@ -119,17 +129,19 @@ class Reconciler:
             launch = self._engine(engine.name).plan(model, engine.options)
         except ModelyardError as error:
             return error
-        resolved = {
+        resolved: dict[str, Any] = {
             "tenant": tenant,
             "engine": engine.name,
             "options": engine.options,
             "model": f"{model.name}:{model.version}" if model else "",
             "digest": model.digest if model else "",
         }
+        if launch.upstreams:
+            resolved["upstreams"] = self._upstreams.identity(tenant, launch.upstreams)
         revision = services.revision_id(name, resolved)
         if launch.launches:
             launch = msgspec.structs.replace(launch, api_key=self._engine_key(revision))
-        return Plan(revision, launch, variant.replicas, model)
+        return Plan(revision, launch, variant.replicas, model, engine.dialects or ())
 
     def _engine_key(self, revision: str) -> str:
         """The same for a revision whenever it is planned, and known to nobody outside."""
@@ -163,15 +175,11 @@ class Reconciler:
         """Write the status if it changed; the revision that answers."""
         before = msgspec.convert(stored.body, Status) if stored else Status(generation=0, phase="")
         asked = self._asked[document.key]
-        plan = asked.stable
-        if isinstance(plan, Plan) and not plan.spec.launches:
-            after = outside(document, plan, self._probe(plan.spec))
-        else:
-            after = status_of(document, plan, before, states)
+        after = self._stable(document, asked.stable, before, states)
         after = msgspec.structs.replace(
             after,
             message="; ".join(filter(None, (after.message, *self._remarks(document.key)))),
-            canary=self._canary(document.key.name, asked, after, states),
+            canary=self._canary(document.key, asked, after, states),
         )
         if after != before:
             reason = f"service {document.key.name} is {after.phase}"
@@ -180,15 +188,33 @@ class Reconciler:
             self._lease.commit([change], ACTOR, reason)
         return after.revision
 
+    def _stable(
+        self, document: Document, plan: Planned, before: Status, states: Sequence[ReplicaState]
+    ) -> Status:
+        if isinstance(plan, ModelyardError) or plan.spec.launches:
+            return status_of(document, plan, before, states)
+        if plan.spec.upstreams:
+            served = self._served(document.key, plan)
+            return provided(document, plan, served, self._ask_all(served.endpoints))
+        return outside(document, plan, self._probe(plan.spec))
+
+    def _served(self, key: Key, plan: Plan, canary: str = "") -> Served:
+        return self._upstreams.served(key.tenant, key.name + canary, plan.spec.upstreams)
+
     def _canary(
-        self, name: str, asked: Asked, stable: Status, states: Sequence[ReplicaState]
+        self, key: Key, asked: Asked, stable: Status, states: Sequence[ReplicaState]
     ) -> CanaryStatus | None:
         plan, spec = asked.canary, asked.spec
         if plan is None or spec is None or spec.canary is None:
             return None
-        probed = isinstance(plan, Plan) and not plan.spec.launches
-        problems = self._probe(plan.spec) if isinstance(plan, Plan) and probed else {}
-        return canary_of(name, spec.canary, plan, stable, states, problems)
+        problems: Mapping[str, str] = {}
+        served = None
+        if isinstance(plan, Plan) and plan.spec.upstreams:
+            served = self._served(key, plan, "/canary")
+            problems = self._ask_all(served.endpoints)
+        elif isinstance(plan, Plan) and not plan.spec.launches:
+            problems = self._probe(plan.spec)
+        return canary_of(key.name, spec.canary, plan, stable, states, problems, served)
 
     def _remarks(self, key: Key) -> list[str]:
         return [f"{problem.text}, so it has no effect" for problem in self._wrong.get(key, ())]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from modelyard.control.upstreams import Served
 from modelyard.domain.services import CanarySpec
 from modelyard.domain.snapshot import Endpoint
 from modelyard.errors import ModelyardError
@@ -23,6 +24,8 @@ class Plan(NamedTuple):
     spec: LaunchSpec
     replicas: int
     model: ResolvedModel | None
+    dialects: tuple[str, ...] = ()
+    """What the document says of them; empty: what the engine or the provider says."""
 
 
 Planned = Plan | ModelyardError
@@ -91,7 +94,7 @@ def status_of(
         desired_revision=plan.revision,
         **_named(plan),
         replicas=_tidy(wanted),
-        endpoints=tuple(_endpoint(state, plan.spec) for state in ready),
+        endpoints=tuple(_endpoint(state, plan) for state in ready),
     )
 
 
@@ -105,7 +108,23 @@ def outside(document: Document, plan: Plan, problems: Mapping[str, str]) -> Stat
         revision=plan.revision,
         desired_revision=plan.revision,
         **_named(plan),
-        endpoints=_outside_endpoints(document.key.name, plan.spec),
+        endpoints=_outside_endpoints(document.key.name, plan),
+    )
+
+
+def provided(document: Document, plan: Plan, served: Served, said: Mapping[str, str]) -> Status:
+    """The status of a service whose upstreams are models of providers. `said` is what was found
+    wrong with an endpoint, by its id, and empty where it is well; one that was not asked yet is
+    not in it."""
+    phase, message = _phase_provided(served, said)
+    return Status(
+        generation=document.generation,
+        phase=phase,
+        message=message,
+        revision=plan.revision,
+        desired_revision=plan.revision,
+        **_named(plan),
+        endpoints=_speaking(plan, served.endpoints),
     )
 
 
@@ -116,20 +135,27 @@ def canary_of(
     stable: Status,
     states: Sequence[ReplicaState],
     problems: Mapping[str, str],
+    served: Served | None = None,
 ) -> CanaryStatus:
-    """The status of the canary beside a stable revision; `problems` of outside URLs by URL. Unlike
-    the stable revision, which has nothing better, it answers with nothing that looks broken."""
+    """The status of the canary beside a stable revision; `problems` of outside URLs by URL, of
+    what providers have `served` by endpoint id. Unlike the stable revision, which has nothing
+    better, it answers with nothing that looks broken."""
     share: dict[str, Any] = {"weight": spec.weight, "sticky": spec.sticky}
     if isinstance(plan, ModelyardError):
         return CanaryStatus(**share, phase="invalid", message=_why(plan))
     named = {**share, **_named(plan), "revision": plan.revision}
     if plan.revision in (stable.revision, stable.desired_revision):
         return CanaryStatus(**named, phase="same", message="it is the stable revision itself")
+    if served is not None:
+        phase, message = _phase_provided(served, problems)
+        sound = [one for one in served.endpoints if not problems.get(one.id)]
+        endpoints = _speaking(plan, sound)
+        return CanaryStatus(**named, phase=phase, message=message, endpoints=endpoints)
     if not plan.spec.launches:
         phase, message = _phase_outside(plan, problems)
         well = [
             endpoint
-            for endpoint in _outside_endpoints(f"{name}/canary", plan.spec)
+            for endpoint in _outside_endpoints(f"{name}/canary", plan)
             if endpoint.url not in problems
         ]
         return CanaryStatus(**named, phase=phase, message=message, endpoints=tuple(well))
@@ -140,7 +166,7 @@ def canary_of(
         phase=phase,
         message=message,
         replicas=_tidy(wanted),
-        endpoints=tuple(_endpoint(state, plan.spec) for state in _ready(wanted)),
+        endpoints=tuple(_endpoint(state, plan) for state in _ready(wanted)),
     )
 
 
@@ -173,8 +199,27 @@ def _phase_outside(plan: Plan, problems: Mapping[str, str]) -> tuple[str, str]:
     return "degraded" if len(problems) < len(plan.spec.urls) else "failed", message
 
 
-def _outside_endpoints(prefix: str, spec: LaunchSpec) -> tuple[Endpoint, ...]:
+def _phase_provided(served: Served, said: Mapping[str, str]) -> tuple[str, str]:
+    ids = [endpoint.id for endpoint in served.endpoints]
+    sick = [f"{one}: {said[one]}" for one in ids if said.get(one)]
+    message = "; ".join((*served.problems, *sick))
+    if not ids:
+        return "invalid", message
+    if message:
+        return ("failed" if len(sick) == len(ids) else "degraded"), message
+    return ("ready", "") if any(one in said for one in ids) else ("starting", "asks the provider")
+
+
+def _speaking(plan: Plan, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
+    """With the dialects that the service's document says, if it says any."""
+    if not plan.dialects:
+        return tuple(endpoints)
+    return tuple(msgspec.structs.replace(one, dialects=plan.dialects) for one in endpoints)
+
+
+def _outside_endpoints(prefix: str, plan: Plan) -> tuple[Endpoint, ...]:
     """`<prefix>/<n>` for each URL; the canary's ids are never those of the stable revision."""
+    spec = plan.spec
     return tuple(
         Endpoint(
             id=f"{prefix}/{number}",
@@ -183,6 +228,7 @@ def _outside_endpoints(prefix: str, spec: LaunchSpec) -> tuple[Endpoint, ...]:
             upstream_model=spec.upstream_model,
             cancels_without_stream=spec.cancels_without_stream,
             slots=spec.slots,
+            dialects=plan.dialects or spec.dialects,
         )
         for number, url in enumerate(spec.urls)
     )
@@ -227,7 +273,8 @@ def _named(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _endpoint(state: ReplicaState, spec: LaunchSpec) -> Endpoint:
+def _endpoint(state: ReplicaState, plan: Plan) -> Endpoint:
+    spec = plan.spec
     return Endpoint(
         id=state.id,
         url=state.url,
@@ -236,6 +283,7 @@ def _endpoint(state: ReplicaState, spec: LaunchSpec) -> Endpoint:
         cancels_without_stream=spec.cancels_without_stream,
         tells_prompt=spec.tells_prompt,
         slots=spec.slots,
+        dialects=plan.dialects or spec.dialects,
     )
 
 

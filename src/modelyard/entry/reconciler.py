@@ -12,6 +12,8 @@ from modelyard import app as composition
 from modelyard.adapters.target.channel import ChannelTarget
 from modelyard.control.leases import Lease
 from modelyard.control.reconcile import ACTOR, Reconciler
+from modelyard.control.upstreams import Upstreams
+from modelyard.entry.asking import Asker
 from modelyard.errors import Conflict, ModelyardError
 from modelyard.lib import clock, lifeline
 from modelyard.lib.channel import Channel
@@ -45,6 +47,8 @@ def main() -> None:
         resolve=app.registry.resolve,
         engine=composition.engine,
         probe=Prober(),
+        upstreams=Upstreams(app.secrets),
+        ask=Asker(),
         secret=app.folder.secret("engines"),
         lease=lease,
     )

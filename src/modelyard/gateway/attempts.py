@@ -64,10 +64,18 @@ class Attempt:
         self._request = b""
         self._timeout_s = 0.0
 
-    def start(self, route: str, request_id: str, body: bytes, connect_timeout_s: float) -> None:
-        """Send the request over a pooled connection, or open one within that time."""
+    def start(
+        self,
+        route: str,
+        request_id: str,
+        body: bytes,
+        connect_timeout_s: float,
+        headers: bytes = b"",
+    ) -> None:
+        """Send the request over a pooled connection, or open one within that time. `headers` are
+        further lines of its head, each with its end of line."""
         self._timeout_s = connect_timeout_s
-        self._request = self.endpoint.pool.request(route, request_id, body)
+        self._request = self.endpoint.pool.request(route, request_id, body, headers)
         connection = self.endpoint.pool.take()
         if connection is not None:
             self._connection = connection

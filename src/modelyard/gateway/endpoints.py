@@ -166,4 +166,7 @@ def address_of(spec: snapshots.Endpoint) -> Address:
         secure=secure,
         base=parts.path.rstrip("/").removesuffix("/v1"),
         api_key=spec.api_key,
+        auth=spec.auth,
+        headers=spec.headers,
+        paths=spec.paths,
     )

@@ -9,6 +9,7 @@ import logging
 import ssl
 from typing import NamedTuple, Protocol, cast
 
+from modelyard.domain.providers.endpoints import credentials
 from modelyard.errors import Invalid
 from modelyard.lib.http import (
     CHUNKED,
@@ -26,25 +27,35 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_IDLE = 256
 """Idle connections kept per endpoint and process."""
 HIGH_WATER_BYTES = 256 * 1024
+NOTHING: frozenset[str] = frozenset()
 
 
 class Address(NamedTuple):
-    """`base` is the path before `/v1`."""
+    """`base` is the path before `/v1`; `paths` says where a route path is something else."""
 
     host: str
     port: int
     secure: bool
     base: str
     api_key: str
+    auth: str = "bearer"
+    headers: tuple[tuple[str, str], ...] = ()
+    paths: dict[str, str] = {}
 
-    def request_head(self, route: str) -> bytes:
-        """Everything of a POST head up to the value of Content-Length."""
+    def request_head(self, route: str, without: frozenset[str] = NOTHING) -> bytes:
+        """Everything of a POST head up to the value of Content-Length, but for those of the
+        address's own headers whose names, in lower case, are in `without`."""
         default = 443 if self.secure else 80
         host = f"[{self.host}]" if ":" in self.host else self.host
         authority = host if self.port == default else f"{host}:{self.port}"
-        lines = [f"POST {self.base}{route} HTTP/1.1", f"Host: {authority}"]
+        path = self.paths.get(route) or f"{self.base}{route}"
+        lines = [f"POST {path} HTTP/1.1", f"Host: {authority}"]
         if self.api_key:
-            lines.append(f"Authorization: Bearer {self.api_key}")
+            name, value = credentials(self.auth, self.api_key)
+            lines.append(f"{name}: {value}")
+        for name, value in self.headers:
+            if name.lower() not in without:
+                lines.append(f"{name}: {value}")
         lines += ["Content-Type: application/json", "Accept-Encoding: identity", "Content-Length: "]
         return "\r\n".join(lines).encode("latin-1")
 
@@ -222,17 +233,42 @@ class Pool:
         self.address = address
         self.fields = FieldCache()
         self.heads: dict[str, bytes] = {}
+        self._bare_heads: dict[tuple[str, frozenset[str]], bytes] = {}
+        self._own = frozenset([name.lower() for name, _ in address.headers])
         self.idle: list[Connection] = []
         self.opened: set[Connection] = set()
+        self._tls: ssl.SSLContext | None = None
         self._retired = False
 
-    def request(self, route: str, request_id: str, body: bytes) -> bytes:
-        """A whole request: one POST of `body`."""
+    def request(self, route: str, request_id: str, body: bytes, headers: bytes = b"") -> bytes:
+        """A whole request: one POST of `body`. `headers` are further lines of its head, each with
+        its end of line; one of them replaces the address's own of that name."""
         head = self.heads.get(route)
         if head is None:
             head = self.heads[route] = self.address.request_head(route)
+        if headers and self._own:
+            head = self._head_beside(route, head, headers)
         identity = request_id.encode()
-        return b"%b%d\r\nX-Request-Id: %b\r\n\r\n%b" % (head, len(body), identity, body)
+        return b"%b%d\r\nX-Request-Id: %b\r\n%b\r\n%b" % (
+            head,
+            len(body),
+            identity,
+            headers,
+            body,
+        )
+
+    def _head_beside(self, route: str, head: bytes, headers: bytes) -> bytes:
+        """The head without those of its own headers that these lines replace."""
+        lines = headers.decode("latin-1").split("\r\n")
+        names = [line.partition(":")[0].strip().lower() for line in lines]
+        replaced = self._own.intersection(names)
+        if not replaced:
+            return head
+        bare = self._bare_heads.get((route, replaced))
+        if bare is None:
+            bare = self.address.request_head(route, replaced)
+            self._bare_heads[route, replaced] = bare
+        return bare
 
     def take(self) -> Connection | None:
         """An idle connection, the last used first, or None."""
@@ -246,7 +282,10 @@ class Pool:
     async def open(self) -> Connection:
         """A new connection. Raises OSError."""
         loop = asyncio.get_running_loop()
-        context = ssl.create_default_context() if self.address.secure else None
+        context = None
+        if self.address.secure:
+            # Reading the system's authorities takes longer than the handshake: once is enough.
+            context = self._tls = self._tls or ssl.create_default_context()
         _, connection = await loop.create_connection(
             lambda: Connection(self), self.address.host, self.address.port, ssl=context
         )

@@ -5,7 +5,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from modelyard.domain import snapshot as snapshots
-from modelyard.domain.routing import Candidate, Choice, Router, rule_named
+from modelyard.domain.routing import Candidate, Choice, Router, Weighted, differ, rule_named
 from modelyard.gateway.endpoints import Endpoint
 
 _MOST_TOLD = 8
@@ -60,14 +60,17 @@ class Variant:
         process: int,
     ) -> "Variant":
         """The variant of a revision. What was learnt of its endpoints `before` is kept; a replica
-        that was started anew begins with an empty cache."""
-        rule = rule_named(routing.rule, routing.beta)
+        that was started anew begins with an empty cache. Endpoints whose weights differ are drawn
+        by them, whatever the rule is."""
+        rule, name = rule_named(routing.rule, routing.beta), routing.rule
+        if differ([endpoint.spec.weight for endpoint in endpoints]):
+            rule, name = Weighted(), "weighted"
         if before is None:
             router = Router(rule, process=process)
         else:
             router = before.router
             router.rule = rule
-        variant = cls(revision, endpoints, router, routing.rule)
+        variant = cls(revision, endpoints, router, name)
         known = dict(zip(before.endpoints, before.candidates, strict=True)) if before else {}
         by_id = {endpoint.id: candidate for endpoint, candidate in known.items()}
         for endpoint in endpoints:
@@ -75,7 +78,9 @@ class Variant:
             if candidate is None and endpoint.id in by_id:
                 candidate = by_id[endpoint.id]
                 router.restarted(candidate)
-            variant.candidates.append(candidate or router.add(endpoint.id, endpoint.spec.slots))
+            candidate = candidate or router.add(endpoint.id, endpoint.spec.slots)
+            candidate.weight = endpoint.spec.weight
+            variant.candidates.append(candidate)
         for candidate in by_id.values():
             if candidate not in variant.candidates:
                 router.remove(candidate)
@@ -96,7 +101,7 @@ class Variant:
         endpoints = self.endpoints
         if not tried and not any(map(_watched, endpoints)):
             if len(endpoints) > 1:
-                choice = self.router.choose(prompt, now_s, session)
+                choice = self.router.choose(prompt, now_s, session, self.candidates)
                 at = choice.index
                 return Pick(endpoints[at], self.candidates[at], choice, self.candidates)
             return Pick(endpoints[0]) if endpoints else None

@@ -27,6 +27,7 @@ class DataFolder:
         self.run = self.root / "run.json"
         self.admin_key = self.root / "admin.key"
         self._secrets = self.root / "secrets"
+        self.secret_store = self._secrets / "store"
 
     def create(self) -> None:
         """Make the folders that are missing, readable by the owner only."""

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from modelyard.domain.providers.kinds import Upstream
+
 
 class ModelFile(NamedTuple):
     """A file of a version and where it lies locally."""
@@ -59,6 +61,10 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     start_timeout_s: float = 120.0
     urls: tuple[str, ...] = ()
     """Outside upstreams: nothing to launch, these are the endpoints."""
+    upstreams: tuple[Upstream, ...] = ()
+    """Models of providers: nothing to launch; the reconciler makes endpoints of them."""
+    dialects: tuple[str, ...] = ("chat",)
+    """What it speaks natively; `spec.engine.dialects` of a service counts more."""
 
     @property
     def launches(self) -> bool:

@@ -9,10 +9,11 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
-from modelyard.app import App
+from modelyard.app import App, secrets_of
 from modelyard.control.access import Access
 from modelyard.control.insight import Insight
 from modelyard.control.limits import Limits
+from modelyard.control.providers import Providers
 from modelyard.control.registry import Registry
 from modelyard.control.services import Services
 from modelyard.control.snapshots import Snapshots
@@ -57,6 +58,7 @@ def memory_app(folder: Path, settings: Settings | None = None) -> App:
     data = DataFolder(folder)
     data.create()
     meta, blobs, records = MemoryMetaStore(), MemoryBlobStore(), MemoryRecordStore()
+    secrets, store = secrets_of(data)
     return App(
         settings=settings or Settings(data=folder),
         folder=data,
@@ -66,6 +68,8 @@ def memory_app(folder: Path, settings: Settings | None = None) -> App:
         access=Access(meta, data.pepper()),
         insight=Insight(records),
         limits=Limits(meta),
+        providers=Providers(meta, secrets, store),
+        secrets=secrets,
         registry=Registry(meta, blobs),
         services=Services(meta),
         snapshots=Snapshots(meta),

@@ -7,11 +7,13 @@ import msgspec
 import pytest
 
 from modelyard.adapters.engine.openai import OpenAIEngine
+from modelyard.adapters.secret.env import EnvSecrets
 from modelyard.control.leases import Lease
 from modelyard.control.reconcile import Reconciler
 from modelyard.control.services import STATUS_KIND, Services
 from modelyard.control.snapshots import Snapshots
 from modelyard.control.status import CanaryStatus, Status, forgotten
+from modelyard.control.upstreams import Upstreams
 from modelyard.domain.snapshot import Service
 from modelyard.errors import Conflict, Invalid, NotFound
 from modelyard.ports.engine import Engine, LaunchSpec, ReplicaState, ResolvedModel
@@ -35,7 +37,8 @@ class Yard:
         assert lease.acquire()
         self.reconciler = Reconciler(
             self.meta, self.target, resolve=self._resolve, engine=self._engine,
-            probe=self._probe, secret=b"s", lease=lease,
+            probe=self._probe, upstreams=Upstreams(EnvSecrets({})),
+            ask=lambda _: {}, secret=b"s", lease=lease,
         )  # fmt: skip
         self._seen = 0
 

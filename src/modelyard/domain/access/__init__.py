@@ -22,6 +22,8 @@ PERMISSIONS: dict[str, str] = {
     "keys.write": "make, limit and revoke keys",
     "limits.read": "see what callers may use",
     "limits.write": "set and delete what callers may use",
+    "providers.read": "see outside providers (never their keys) and the models they list",
+    "providers.write": "set, test and delete outside providers and their keys",
     "audit.read": "read the audit log",
     "self.read": "see who one is",
     "public": "needs no key",

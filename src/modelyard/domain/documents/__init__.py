@@ -17,6 +17,7 @@ from modelyard.errors import Invalid
 API_VERSION = "modelyard/v1"
 SERVICE = "Service"
 LIMIT = "Limit"
+PROVIDER = "Provider"
 ACCESS_KEY = "AccessKey"
 """Kinds, as they stand in keys of the store."""
 

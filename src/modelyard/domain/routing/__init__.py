@@ -8,6 +8,7 @@ from modelyard.domain.routing.candidates import Candidate
 from modelyard.domain.routing.prefixes import PrefixIndex
 from modelyard.domain.routing.router import Router, Work
 from modelyard.domain.routing.rules import RULES, Choice, Request, Rule, rule_named
+from modelyard.domain.routing.weighted import Weighted, differ
 
 __all__ = [
     "RULES",
@@ -17,6 +18,8 @@ __all__ = [
     "Request",
     "Router",
     "Rule",
+    "Weighted",
     "Work",
+    "differ",
     "rule_named",
 ]

@@ -38,6 +38,7 @@ class Candidate:
         "seed",
         "slots",
         "stale",
+        "weight",
     )
 
     def __init__(self, endpoint_id: str, slots: int = 0, number: int = 0) -> None:
@@ -46,6 +47,8 @@ class Candidate:
         """Requests it works on at once; 0 when unknown."""
         self.number = number
         """Of this holder in the prefix index."""
+        self.weight = 1.0
+        """Share of the requests beside the others, for the rule that draws by it."""
         self.seed = seed_of(endpoint_id.encode())
         self.in_flight = 0
         self.own_in_flight = 0

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from modelyard.domain.documents import SERVICE, Name, Part, checked, lifted
 from modelyard.domain.documents.prices import PriceSpec as PriceSpec
+from modelyard.domain.providers.kinds import Dialect
 from modelyard.domain.services.traffic import (
     CacheSpec,
     FallbackSpec,
@@ -55,11 +56,14 @@ class EngineOptions(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     name: str = "xllamacpp"
+    dialects: tuple[Dialect, ...] | None = Field(default=None, min_length=1)
+    """What it speaks natively, where that is not what the adapter says: `chat`, `responses`,
+    `messages`."""
 
     @property
     def options(self) -> dict[str, Any]:
         """What the adapter gets."""
-        return self.model_dump(exclude={"name"})
+        return self.model_dump(exclude={"name", "dialects"})
 
 
 class CanarySpec(Part):

@@ -15,11 +15,12 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """A URL that speaks OpenAI, as the gateway sees it."""
 
     id: str
-    """`<replica id>` of ours, or `<service>/<n>` of an outside upstream."""
+    """`<replica id>` of ours, `<service>/<n>` of an outside URL, or
+    `<service>/<provider>/<key number>`."""
     url: str
     """Base URL up to and including `/v1`, without a trailing slash."""
     api_key: str = ""
-    """Sent as a bearer token; empty sends no Authorization."""
+    """Sent as `auth` says; empty sends nothing."""
     upstream_model: str = ""
     """Replaces `model` in the request; empty leaves the client's."""
     cancels_without_stream: bool = True
@@ -30,6 +31,23 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     tells_prompt: bool = False
     """Whether it says before the first token how long the prompt is, when it is asked by
     `return_progress`: what an answer that breaks off is charged by."""
+    dialects: tuple[str, ...] = ("chat",)
+    """What it speaks natively: `chat`, `responses`, `messages`, `count_tokens`; for all else the
+    gateway translates."""
+    auth: str = "bearer"
+    """How it is shown the key: `bearer`, `x-api-key` or `api-key`."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Further headers of every request."""
+    paths: dict[str, str] = {}
+    """Route path → path and query there, where it is not the base and the route path."""
+    weight: float = 1.0
+    """Share of the requests beside the other endpoints of its revision; all equal: the routing
+    rule decides."""
+    max_tokens_name: str = "max_tokens"
+    """What it calls the bound on an answer's tokens in chat completions."""
+    provider: str = ""
+    """Name of the provider document; empty for replicas and plain URLs."""
+    provider_kind: str = ""
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,7 +242,11 @@ def encode(snapshot: Snapshot) -> bytes:
 
 
 def decode(data: bytes) -> Snapshot:
-    """The snapshot in `data`. Raises ValueError when it is damaged or not a snapshot."""
+    """The snapshot in `data`. Raises ValueError when it is damaged or not a snapshot.
+
+    The checksum is that of the bytes as they came, not of what is read of them: the writer may be
+    of a version with fewer fields, or with more.
+    """
     snapshot = _decoder.decode(data)
     if not _is_whole(data, snapshot.sha256):
         raise ValueError("the snapshot's checksum does not match its content")

@@ -15,6 +15,7 @@ from modelyard.entry.api import (
     internal,
     limits,
     models,
+    providers,
     requests,
     services,
 )
@@ -49,7 +50,10 @@ def create_api(app: App, target: Target, gateway_url: str, control_url: str) -> 
     )
     answers.install(api)
     # The busiest is found first.
-    for part in (internal, access, apply, models, services, limits, requests, chat, gateways):
+    for part in (
+        *(internal, access, apply, models, services, limits, providers),
+        *(requests, chat, gateways),
+    ):
         api.include_router(part.router)
 
     limit = max(MAX_BODY_BYTES, app.settings.gateway.max_body_bytes)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from modelyard.entry.cli import keys, limits, models, requests, services
+from modelyard.entry.cli import keys, limits, models, providers, requests, services
 from modelyard.entry.cli.commands import connected, permission
 from modelyard.entry.cli.output import Output
 from modelyard.entry.cli.session import Session
@@ -53,6 +53,12 @@ NOUNS = {
         lambda session, name: session.client.limit(name),
         limits.show_limit,
     ),
+    "providers": _Noun(
+        lambda session: session.client.providers(),
+        providers.provider_table,
+        lambda session, name: session.client.provider(name),
+        providers.show_provider,
+    ),
     "requests": _Noun(
         lambda session: session.client.requests(limit=50),
         requests.request_table,
@@ -77,7 +83,7 @@ def _noun(word: str, known: tuple[str, ...]) -> str:
 @click.argument("name", required=False, default="")
 @connected
 def get(session: Session, noun: str, name: str) -> None:
-    """Things of a kind, or one of them whole: services, models, keys, limits, requests.
+    """Things of a kind, or one of them whole: services, models, keys, limits, providers, requests.
 
     \b
     Example:
@@ -93,28 +99,32 @@ def get(session: Session, noun: str, name: str) -> None:
         session.out.answer(found, lambda: kind.table(session.out, found))
 
 
-@click.command(short_help="Remove services and limits, revoke keys.")
+@click.command(short_help="Remove services, limits and providers, revoke keys.")
 @permission("services.write")
 @click.argument("noun", metavar="NOUN")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option(
     "--force",
     is_flag=True,
-    help="Remove a service although other documents name it; that part of theirs has no effect.",
+    help="Remove a service or provider although other documents name it; that part of theirs has "
+    "no effect.",
 )
 @connected
 def delete(session: Session, noun: str, names: tuple[str, ...], force: bool) -> None:
-    """Remove services (their replicas finish what they work on) or limits, or revoke keys.
+    """Remove services (their replicas finish what they work on), limits or providers, or revoke
+    keys.
 
     \b
     Example:
       modelyard delete service support
     """
-    kind = _noun(noun, ("services", "keys", "limits"))
+    kind = _noun(noun, ("services", "keys", "limits", "providers"))
     if kind == "keys":
         keys.revoke_all(session, names)
     elif kind == "limits":
         limits.delete_all(session, names)
+    elif kind == "providers":
+        providers.delete_all(session, names, force)
     else:
         _delete_services(session, names, force)
 

@@ -24,7 +24,7 @@ def services() -> None:
     """
 
 
-@click.command(short_help="Create or change services and limits from documents.")
+@click.command(short_help="Create or change services, limits and providers from documents.")
 @permission("services.write")
 @click.option(
     "-f",
@@ -32,7 +32,8 @@ def services() -> None:
     "file",
     required=True,
     type=click.Path(allow_dash=True, dir_okay=False, exists=True),
-    help="YAML or JSON with one or more documents (Service, Limit); - reads standard input.",
+    help="YAML or JSON with one or more documents (Service, Limit, Provider); - reads standard "
+    "input.",
 )
 @click.option("--wait", is_flag=True, help="Return only when every service is ready.")
 @click.option(
@@ -44,8 +45,8 @@ def services() -> None:
 )
 @connected
 def apply(session: Session, file: str, wait: bool, timeout: int) -> None:
-    """Create or change services and limits from documents: all of a file, or none. Applying the
-    same twice changes nothing.
+    """Create or change services, limits and providers from documents: all of a file, or none.
+    Applying the same twice changes nothing.
 
     \b
     Example:

@@ -7,16 +7,18 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.templating import Jinja2Templates
+from starlette.concurrency import run_in_threadpool
 
 from modelyard.domain.access import PRIORITIES, ROLES, Principal, holds
 from modelyard.entry.api.access import audit_entries
 from modelyard.entry.api.allow import allow
 from modelyard.entry.api.answers import respond
 from modelyard.entry.api.context import Context, context
+from modelyard.entry.api.providers import test_provider
 from modelyard.entry.api.requests import filters_of, overview_of
 from modelyard.entry.api.services import with_memory
 from modelyard.entry.ui import shown, traffic, use_it
-from modelyard.errors import ModelyardError, Unauthenticated
+from modelyard.errors import ModelyardError, NotFound, Unauthenticated
 from modelyard.lib import clock
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -215,6 +217,29 @@ def limits(
     own = sum(bool(key["limits"]) for key in valid)
     values = {"limits": _limits(here, who), "services": names, "keys": valid, "own": own}
     return render(request, "limits.html", who, **values)
+
+
+@router.get("/providers")
+def providers(
+    request: Request, here: Here, who: Annotated[Principal, page_for("providers.read")]
+) -> Response:
+    """Which outside upstreams there are, and whether they answer."""
+    found = [shown.provider(one) for one in here.app.providers.list(who.tenant)]
+    may_test = who.may("providers.write")
+    return render(request, "providers.html", who, providers=found, may_test=may_test)
+
+
+@router.post("/providers/{name}/test")
+async def tested_provider(
+    name: str, request: Request, here: Here, who: Annotated[Principal, page_for("providers.write")]
+) -> Response:
+    """Try a provider out: its rows anew. One that is gone reloads the page."""
+    try:
+        await test_provider(here, who, name)
+        found = await run_in_threadpool(here.app.providers.get, who.tenant, name)
+    except NotFound:
+        return Response(status_code=204, headers={"hx-refresh": "true"})
+    return render(request, "provider.html", who, one=shown.provider(found), may_test=True)
 
 
 @router.get("/chat")

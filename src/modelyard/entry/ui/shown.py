@@ -126,6 +126,13 @@ def waterfall(
     return bars
 
 
+def provider(found: Mapping[str, Any]) -> dict[str, Any]:
+    """With whether somebody should have a look at it."""
+    missing = any(key["problem"] for key in found["keys"])
+    failed = bool(found["test"]) and not found["test"]["ok"]
+    return {**found, "sick": bool(found["problem"]) or missing or failed}
+
+
 FILTERS = {
     "duration": duration,
     "number": number,

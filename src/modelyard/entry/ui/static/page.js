@@ -55,7 +55,7 @@ function chooseTab(tab) {
   for (const panel of $$("[data-panel]", box)) panel.hidden = panel.dataset.panel !== tab.dataset.tab;
 }
 
-const places = { o: "/", s: "/services", m: "/models", r: "/requests", c: "/chat", k: "/keys", l: "/limits" };
+const places = { o: "/", s: "/services", m: "/models", p: "/providers", r: "/requests", c: "/chat", k: "/keys", l: "/limits" };
 let goPressed = false;
 
 document.addEventListener("keydown", (event) => {
