@@ -10,12 +10,13 @@ WORKERS ?= 2
 SECONDS ?= 300
 
 COMPILED := $(VENV)/compiled
+CLIENTS := $(VENV)/clients
 CC_FOUND := $(shell command -v cc gcc clang 2>/dev/null | head -n 1)
 # What benchmarks measure is what a release is: compiled, where there is a compiler. PURE=1: as it lies.
 RELEASED = $(if $(or $(PURE),$(if $(CC_FOUND),,none)),,PYTHONPATH=$(COMPILED))
 RELEASE = $(if $(or $(PURE),$(if $(CC_FOUND),,none)),,$(COMPILED)/.ready)
 
-.PHONY: wheel test-compiled demo test check format bench bench-gateway bench-engine bench-ingest bench-routing bench-routing-live soak chaos accuracy screenshots lock clean
+.PHONY: wheel test-compiled demo test check format test-clients bench bench-gateway bench-engine bench-ingest bench-routing bench-routing-live soak chaos accuracy screenshots lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +25,7 @@ help:
 	@echo "make check           ruff, mypy, import contracts"
 	@echo "make wheel           the package with its hot path compiled, in dist/ (needs a C compiler)"
 	@echo "make test-compiled   the gateway's tests against it"
+	@echo "make test-clients    real agents and SDKs against the gateway (needs npm; installs some 1.5 GB)"
 	@echo "make bench           figures of the gateway and of the engine beside peers (JSON=PATH)"
 	@echo "make bench-gateway   the gateway beside nginx, Rust routers, LiteLLM (ARGS=--quick: half a minute)"
 	@echo "make bench-engine    what the gateway leaves of an engine's speed"
@@ -59,6 +61,14 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+test-clients: $(VENV)/.ready
+	@mkdir -p $(CLIENTS) && cp tests/clients/package.json $(CLIENTS)/
+	npm install --prefix $(CLIENTS) --no-audit --no-fund --silent
+	[ -d $(CLIENTS)/python ] || $(PYTHON) -m venv $(CLIENTS)/python
+	$(CLIENTS)/python/bin/pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
+	@npm ls --prefix $(CLIENTS) --depth 0; $(CLIENTS)/python/bin/pip list 2>/dev/null | grep -iE "^(openai|anthropic|langchain)"
+	$(BIN)/python -m pytest -v tests/clients $(ARGS)
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -93,7 +93,7 @@ def test_every_route_path_of_the_gateway_names_a_permission() -> None:
     assert {one.permission for one in own.PATHS.values()} <= set(PERMISSIONS)
     assert catalog.PERMISSION in PERMISSIONS
     public = {path for path, one in own.PATHS.items() if one.permission == "public"}
-    assert public == {b"/healthz", b"/readyz", b"/metrics"}
+    assert public == {b"/", b"/healthz", b"/readyz", b"/metrics"}
 
 
 def test_roles_hold_only_permissions_that_exist() -> None:

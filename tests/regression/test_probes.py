@@ -186,7 +186,7 @@ async def test_paths_and_methods(three: Platform, one: tuple[Line, Recorded]) ->
         b"PUT /v1/completions": 405,
         b"POST /v1/models": 405,
         b"POST /healthz": 405,
-        b"GET /": 404,
+        b"POST /": 405,
         b"GET /v1": 404,
         b"POST /v1/chat/completions/": 404,
         b"POST /v1/nothing": 404,
@@ -201,6 +201,8 @@ async def test_paths_and_methods(three: Platform, one: tuple[Line, Recorded]) ->
         assert reply.status == status, start
         assert set(reply.error) == {"message", "type", "param", "code"}
         assert ("allow" in reply.headers) == (status == 405)
+    root = await line.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert root.json["name"] == "modelyard"
     models = await line.send(b"GET /v1/models HTTP/1.1\r\n" + fields + b"\r\n")
     assert "echo" in [model["id"] for model in models.json["data"]]
     assert {model["object"] for model in models.json["data"]} == {"model"}

@@ -45,6 +45,7 @@ class Access:
         expires_at_us: int = 0,
         limits: Mapping[str, Any] | None = None,
         priority: str = NORMAL,
+        trusted: bool = False,
         actor: str,
         now_us: int,
     ) -> tuple[dict[str, Any], str]:
@@ -69,6 +70,7 @@ class Access:
             "revoked_at_us": 0,
             "limits": _limits({}, limits or {}),
             "priority": priority,
+            "trusted": trusted,
         }
         change = Change(Key(tenant, KIND, key_id), body, ABSENT)
         self._meta.commit([change], actor, f"create key {key_id} ({role})")
@@ -216,6 +218,6 @@ def _check_services(services: Sequence[str]) -> None:
 
 
 def _shown(body: dict[str, Any]) -> dict[str, Any]:
-    """Without the digest; keys of older versions have no limits."""
-    whole = {"limits": {}, "priority": NORMAL, **body}
+    """Without the digest; keys of older versions have no limits and are not trusted."""
+    whole = {"limits": {}, "priority": NORMAL, "trusted": False, **body}
     return {name: value for name, value in whole.items() if name != "digest"}

@@ -127,6 +127,7 @@ def _key(document: Document) -> AccessKey:
         person=body["person"],
         client=body["client"],
         expires_at_us=body["expires_at_us"],
+        trusted=body.get("trusted", False),
         bounds=_bounds(body.get("limits") or {}),
         priority=PRIORITIES.index(body.get("priority", "normal")),
     )

@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from modelyard import errors
 from modelyard.gateway.assemble import Assembler
-from modelyard.gateway.body import Inspected
 from modelyard.gateway.dialects import openai, upstream_errors
-from modelyard.gateway.endpoints import Endpoint
+from modelyard.gateway.dialects.base import Told
 from modelyard.gateway.failures import Failure
-from modelyard.gateway.stream import StreamBroken, StreamRelay, Tally, says_something
+from modelyard.gateway.stream import StreamBroken, Tally, says_something
 from modelyard.lib.http import ResponseHead
 from modelyard.lib.sse import EventSplitter
 
@@ -33,6 +32,9 @@ class Answering(Protocol):
     streams_upstream: bool
     tally: Tally
 
+    def broken(self, error: Told) -> bytes:
+        """What ends a stream that the client has seen the beginning of; see `Relay`."""
+
     def head(self, head: ResponseHead) -> None:
         """Status and headers."""
 
@@ -43,13 +45,22 @@ class Answering(Protocol):
         """The last piece."""
 
 
-def choose(exchange: "Exchange", seen: Inspected, endpoint: Endpoint) -> Answering:
-    """The way that fits the request and the endpoint."""
-    if seen.stream and exchange.route in openai.STREAMED:
-        return Streamed(exchange, seen)
-    if exchange.route not in openai.STREAMED:
-        return Whole(exchange)
-    return Whole(exchange) if endpoint.cancels_without_stream else Assembled(exchange)
+class Relay(Protocol):
+    """What a stream goes through on its way to the client."""
+
+    tally: Tally
+    done: bool
+    """Whether the end mark has come."""
+
+    def feed(self, piece: bytes) -> bytes:
+        """What to pass on of this piece. Raises StreamBroken when the stream cannot go on."""
+
+    def close(self) -> bytes:
+        """The endpoint ended its stream without an end mark: what is still to pass on, with `done`
+        set where the answer was whole all the same."""
+
+    def broken(self, error: Told) -> bytes:
+        """What tells a client that its stream breaks off; never what a whole one ends with."""
 
 
 def _is_text(body: bytes) -> bool:
@@ -83,6 +94,10 @@ class Whole:
         self._pieces: list[bytes] = []
         self._size = 0
 
+    def broken(self, error: Told) -> bytes:
+        """Nothing: the client has seen nothing."""
+        return b""
+
     def head(self, head: ResponseHead) -> None:
         self._head = head
 
@@ -98,17 +113,24 @@ class Whole:
         if self._head.status != 200:
             refuse(self.exchange, self._head, body)
             return
+        if not _is_text(body):
+            fail(self.exchange, GARBLED, "upstream_garbled")
+        elif self._reads(body):
+            self.exchange.answer(200, _passed(self._head), body)
+
+    def _reads(self, body: bytes) -> bool:
+        """Take what the answer says of itself; False when it is none, which has been dealt with."""
         glimpse = self.tally.see(body)
-        if glimpse is None or not _is_text(body):
-            fail(self.exchange, "the upstream's answer is not JSON", "upstream_garbled")
-            return
+        if glimpse is None:
+            fail(self.exchange, GARBLED, "upstream_garbled")
+            return False
         if openai.upstream_message(glimpse.error) and not glimpse.choices:
-            take_error(self.exchange, upstream_errors.read_event(body), JSON, 0.0)
-            return
-        self.exchange.answer(200, _passed(self._head), body)
+            take_error(self.exchange, upstream_errors.read_event(body), b"", JSON, 0.0)
+            return False
+        return True
 
 
-class _FromStream(ABC):
+class FromStream(ABC):
     """What both ways share that read an event stream: an answer that is no stream."""
 
     streams_upstream = True
@@ -117,6 +139,10 @@ class _FromStream(ABC):
         self.exchange = exchange
         self.tally = Tally()
         self._refusal: tuple[ResponseHead, list[bytes]] | None = None
+
+    def broken(self, error: Told) -> bytes:
+        """Nothing: the client has seen nothing."""
+        return b""
 
     def head(self, head: ResponseHead) -> None:
         if head.status != 200 or not head.get(b"content-type").startswith(b"text/event-stream"):
@@ -146,7 +172,7 @@ class _FromStream(ABC):
         if told is None or told.status >= 500 or self.exchange.committed:
             self.exchange.fail(Failure(error))
         else:
-            take_error(self.exchange, told, JSON, 0.0)
+            take_error(self.exchange, told, b"", JSON, 0.0)
 
     @abstractmethod
     def _events(self, data: bytes) -> None:
@@ -157,7 +183,7 @@ class _FromStream(ABC):
         """The stream is over."""
 
 
-class Assembled(_FromStream):
+class Assembled(FromStream):
     """Asks the upstream to stream and answers with one JSON object."""
 
     def __init__(self, exchange: "Exchange") -> None:
@@ -200,26 +226,26 @@ class Assembled(_FromStream):
         if exchange.attempt is not attempt or attempt is None:
             return  # an error in the last piece has already been dealt with
         if not self._done:
-            fail(exchange, _TRUNCATED, "upstream_truncated")
+            fail(exchange, TRUNCATED, "upstream_truncated")
             return
         exchange.answer(200, JSON, self._assembler.result())
 
 
-_TRUNCATED = "the upstream's stream ended before its end mark"
+GARBLED = "the upstream's answer is not JSON"
+TRUNCATED = "the upstream's stream ended before its end mark"
 
 
-class Streamed(_FromStream):
+class Streamed(FromStream):
     """Passes the events on. The status is held until the first event with content."""
 
-    def __init__(self, exchange: "Exchange", seen: Inspected) -> None:
+    def __init__(self, exchange: "Exchange", relay: Relay) -> None:
         super().__init__(exchange)
-        options = seen.stream_options
-        self._relay = StreamRelay(
-            self.tally,
-            keep_usage=bool(options is not None and options.include_usage),
-            keep_progress=bool(seen.return_progress),
-        )
+        self.tally = relay.tally
+        self._relay = relay
         self._held = b""
+
+    def broken(self, error: Told) -> bytes:
+        return self._relay.broken(error)
 
     def _events(self, data: bytes) -> None:
         if self.exchange.seat is not None:
@@ -232,10 +258,13 @@ class Streamed(_FromStream):
             self._break(error)
             return
         if self._relay.done:
-            self._commit()
-            self.exchange.finish_stream(self._held + passed)
+            self._complete(passed)
         elif passed:
             self._pass_on(passed)
+
+    def _complete(self, last: bytes) -> None:
+        self._commit()
+        self.exchange.finish_stream(self._held + last)
 
     def _pass_on(self, passed: bytes) -> None:
         if not self.tally.events:
@@ -264,8 +293,13 @@ class Streamed(_FromStream):
         attempt = exchange.attempt
         if last:
             self._events(last)
-        if attempt is not None and exchange.attempt is attempt:
-            fail(exchange, _TRUNCATED, "upstream_truncated")
+        if attempt is None or exchange.attempt is not attempt:
+            return
+        rest = self._relay.close()
+        if self._relay.done:
+            self._complete(rest)
+        else:
+            fail(exchange, TRUNCATED, "upstream_truncated")
 
 
 class Cached:
@@ -276,6 +310,10 @@ class Cached:
     def __init__(self, answer: bytes) -> None:
         self.tally = Tally()
         self.tally.see(answer)
+
+    def broken(self, error: Told) -> bytes:
+        """See `Answering`."""
+        return b""
 
     def head(self, head: ResponseHead) -> None:
         """See `Answering`."""
@@ -297,18 +335,26 @@ def refuse(exchange: "Exchange", head: ResponseHead, body: bytes) -> None:
         # Our credentials are wrong, not the client's: never show it as the client's 401.
         fail(exchange, "the upstream refused the gateway's credentials", "upstream_credentials")
         return
-    kept = _passed(head) if error.body is body else JSON + _passed(head, b"content-type")
-    take_error(exchange, error, kept, _retry_after_s(head))
+    take_error(exchange, error, body, _passed(head), _retry_after_s(head))
 
 
 def take_error(
     exchange: "Exchange",
     error: upstream_errors.UpstreamError,
+    body: bytes,
     headers: bytes,
     retry_after_s: float,
 ) -> None:
-    """An upstream's error: what another endpoint or service may do better is tried there."""
+    """An upstream's error: what another endpoint or service may do better is tried there.
+
+    `body` is as the upstream wrote it. It is passed on where the client speaks its dialect and
+    nothing about it was wrong, else it is put into the client's words.
+    """
     code = error.code or f"upstream_{error.status}"
+    if error.body is not body or exchange.translator is not None:
+        words = openai.told_by_upstream(error, exchange.record.request_id)
+        error = error._replace(body=exchange.route.envelope(words))
+        headers = JSON + _without_type(headers)
     told = (error, headers)
     if error.status in _RETRYABLE:
         cause = errors.Upstream(error.message, code=code)
@@ -327,9 +373,14 @@ def _retry_after_s(head: ResponseHead) -> float:
         return 0.0
 
 
-def _passed(head: ResponseHead, without: bytes = b"") -> bytes:
+def _passed(head: ResponseHead) -> bytes:
     passed = b""
     for name, value in head.headers:
-        if name in _PASSED and name != without:
+        if name in _PASSED:
             passed += b"%b: %b\r\n" % (name.title(), value)
     return passed
+
+
+def _without_type(headers: bytes) -> bytes:
+    lines = headers.split(b"\r\n")
+    return b"".join(line + b"\r\n" for line in lines if line and line[:13] != b"Content-Type:")

@@ -6,7 +6,7 @@ unknown fields, number formats and key order survive.
 
 import re
 import secrets
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -40,6 +40,9 @@ class Inspected(msgspec.Struct):
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
     return_progress: bool | None = None
+    user: msgspec.Raw = msgspec.Raw()
+    """For whom the client asks: only a trusted key is believed."""
+    safety_identifier: msgspec.Raw = msgspec.Raw()
     n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
     messages: msgspec.Raw = msgspec.Raw()
     prompt_text: msgspec.Raw = msgspec.field(name="prompt", default=msgspec.Raw())
@@ -52,7 +55,35 @@ class Inspected(msgspec.Struct):
         return bytes(self.tools) + text if self.tools else text
 
 
+class _Messages(msgspec.Struct):
+    """Of a body of `/v1/messages`."""
+
+    model: str
+    stream: bool | None = None
+    max_tokens: Tokens | None = None
+    messages: msgspec.Raw = msgspec.Raw()
+    system: msgspec.Raw = msgspec.Raw()
+    tools: msgspec.Raw = msgspec.Raw()
+    metadata: msgspec.Raw = msgspec.Raw()
+
+
+class _Responses(msgspec.Struct):
+    """Of a body of `/v1/responses`."""
+
+    model: str
+    stream: bool | None = None
+    max_output_tokens: Tokens | None = None
+    input: msgspec.Raw = msgspec.Raw()
+    instructions: msgspec.Raw = msgspec.Raw()
+    tools: msgspec.Raw = msgspec.Raw()
+    user: msgspec.Raw = msgspec.Raw()
+    safety_identifier: msgspec.Raw = msgspec.Raw()
+
+
 _decoder = msgspec.json.Decoder(Inspected)
+_messages = msgspec.json.Decoder(_Messages)
+_responses = msgspec.json.Decoder(_Responses)
+_Read = TypeVar("_Read")
 
 
 def inspect(body: bytes) -> Inspected:
@@ -60,10 +91,41 @@ def inspect(body: bytes) -> Inspected:
 
     Raises Invalid with the place and the cause.
     """
+    return _read(_decoder, body)
+
+
+def inspect_messages(body: bytes) -> Inspected:
+    """The same of a body in Anthropic's dialect."""
+    seen = _read(_messages, body)
+    return Inspected(
+        model=seen.model,
+        stream=seen.stream,
+        max_tokens=seen.max_tokens,
+        messages=seen.messages,
+        tools=msgspec.Raw(bytes(seen.tools) + bytes(seen.system)),
+        user=seen.metadata,
+    )
+
+
+def inspect_responses(body: bytes) -> Inspected:
+    """The same of a body in the dialect of OpenAI's responses."""
+    seen = _read(_responses, body)
+    return Inspected(
+        model=seen.model,
+        stream=seen.stream,
+        max_tokens=seen.max_output_tokens,
+        messages=seen.input,
+        tools=msgspec.Raw(bytes(seen.tools) + bytes(seen.instructions)),
+        user=seen.user,
+        safety_identifier=seen.safety_identifier,
+    )
+
+
+def _read(decoder: "msgspec.json.Decoder[_Read]", body: bytes) -> _Read:
     try:
         if not body.isascii():
             body.decode()  # engines fail on what is no UTF-8, and the fault would seem theirs
-        return _decoder.decode(body)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise Invalid(_explain(str(error)), code="invalid_request_error") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -78,6 +140,12 @@ def _explain(text: str) -> str:
     if "missing required field `model`" in text:
         return "you must provide a `model`: the name of a service"
     return text.replace("Expected `object`", "expected a JSON object")
+
+
+def named(body: bytes, seen: Inspected, model: str) -> bytes:
+    """The body with the endpoint's name of the model, and nothing else changed."""
+    wanted = {b"model": msgspec.json.encode(model)} if model and model != seen.model else {}
+    return _changed(body, wanted)
 
 
 def rewrite(

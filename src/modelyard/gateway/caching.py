@@ -8,6 +8,7 @@ from modelyard.gateway import detached
 from modelyard.gateway.cache import Lookup, StreamCopy
 from modelyard.gateway.dialects import embeddings
 from modelyard.gateway.render import as_stream, as_whole
+from modelyard.gateway.routes import EMBEDDINGS
 from modelyard.gateway.verdict import NEXT, Verdict
 from modelyard.lib import clock
 
@@ -19,11 +20,13 @@ def look_up(exchange: "Exchange") -> Verdict:
     """Answer from the cache, wait for an equal request that is under way, or go on."""
     assert exchange.service is not None
     assert exchange.variant is not None
+    if not exchange.route.cached:
+        return NEXT
     rules, revision = exchange.service.spec.cache, exchange.variant.revision
     found = exchange.gateway.cache.look_up(
         rules,
         tenant=exchange.record.tenant,
-        route=exchange.route,
+        route=exchange.route.path,
         versions=(revision.id, revision.model_digest, _embedder(exchange)),
         body=exchange.body,
         cache_control=exchange.head.headers.get(b"cache-control", b""),
@@ -93,7 +96,7 @@ class Seat:
         body = embeddings.request_for(service.spec.name, self._found.text)
         sink = detached.Sink(self._take_vector)
         exchange.waits = self
-        self._embedding = detached.send(exchange, service, embeddings.PATH, body, sink)
+        self._embedding = detached.send(exchange, service, EMBEDDINGS, body, sink)
         return True
 
     def _take_vector(self, status: int, body: bytes) -> None:

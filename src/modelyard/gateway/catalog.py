@@ -14,6 +14,7 @@ import msgspec
 
 from modelyard.domain import snapshot as snapshots
 from modelyard.domain.access import ROLES
+from modelyard.domain.access.asking import Asking, of_head, person_of
 from modelyard.domain.limits import Counter
 from modelyard.domain.limits.scopes import counters
 from modelyard.domain.records import RequestRecord
@@ -31,7 +32,9 @@ from modelyard.settings import GatewaySettings
 
 PERMISSION = "inference.call"
 """What a key must hold to call services."""
-_MAX_LABEL = 64
+MAX_OTHERS = 256
+"""Persons for whom one head of a trusted key asks that are kept in mind."""
+MAX_COUNTERS = 50_000
 
 
 class Service:
@@ -114,7 +117,9 @@ class TimeLimits(NamedTuple):
 class Caller:
     """What the heads of one client say, looked up once per snapshot."""
 
-    __slots__ = ("affinity", "expires_at_us", "key", "lanes", "record", "session", "turn")
+    __slots__ = (
+        "affinity", "expires_at_us", "key", "lanes", "others", "record", "session", "turn",
+    )  # fmt: skip
 
     def __init__(self, key: snapshots.AccessKey, record: RequestRecord, turn: int) -> None:
         self.key = key
@@ -126,6 +131,8 @@ class Caller:
         self.expires_at_us = key.expires_at_us
         self.turn = turn
         self.lanes: dict[tuple[str, str], Lane] = {}
+        self.others: dict[str, Caller] = {}
+        """The same head, for persons that bodies named."""
 
     def share(self, sticky: str, salt: str) -> float:
         """A number from 0 to 1 that is always the same for what a split is sticky to."""
@@ -182,7 +189,7 @@ class Catalog:
         self._keys: dict[str, snapshots.AccessKey] = {}
         self._services: dict[tuple[str, str], Service] = {}
         self._limits: tuple[snapshots.Limit, ...] = ()
-        self._counters: dict[tuple[str, str], tuple[Counter, ...]] = {}
+        self._counters: dict[tuple[str, str, str, str], tuple[Counter, ...]] = {}
         self.endpoints = Endpoints(region)
         self.generation = -1
         self.epoch = ""
@@ -259,17 +266,35 @@ class Catalog:
         key = self._key(headers)
         if key is None:
             raise _unauthenticated()
-        client = (
-            headers.get(b"x-modelyard-client") or headers.get(b"user-agent", b"").split(b" ")[0]
-        )
+        return self._speaking(key, of_head(key, headers))
+
+    def speaking_for(self, caller: Caller, value: bytes) -> Caller:
+        """The caller for the person that the body of a trusted key names; `value` is its JSON. A
+        person that the key or the head named stays."""
+        person = "" if caller.key.person else person_of(value)
+        if not person:
+            return caller
+        known = caller.others.get(person)
+        if known is None:
+            if len(caller.others) >= MAX_OTHERS:
+                caller.others.clear()
+            record = caller.record
+            asking = Asking(record.team, person, record.session, record.client)
+            known = caller.others[person] = self._speaking(caller.key, asking)
+        return known
+
+    def _speaking(self, key: snapshots.AccessKey, asking: Asking) -> Caller:
+        """Limits of a person and a team count whom the key speaks for."""
+        if (key.team, key.person) != (asking.team, asking.person):
+            key = msgspec.structs.replace(key, team=asking.team, person=asking.person)
         record = msgspec.structs.replace(
             self._unknown,
             tenant=key.tenant,
             key_id=key.id,
-            team=key.team,
-            person=key.person,
-            session=_label(headers.get(b"x-modelyard-session", b"")),
-            client=key.client or _label(client),
+            team=asking.team,
+            person=asking.person,
+            session=asking.session,
+            client=asking.client,
             snapshot_generation=self.generation,
         )
         return Caller(key, record, self._turn)
@@ -307,9 +332,12 @@ class Catalog:
 
     def _counters_of(self, key: snapshots.AccessKey, service: str) -> tuple[Counter, ...]:
         """The same tuple for all lanes of a key to a service: the ledger knows it by that."""
-        found = self._counters.get((key.id, service))
+        whose = (key.id, key.team, key.person, service)
+        found = self._counters.get(whose)
         if found is None:
-            found = self._counters[key.id, service] = counters(self._limits, key, service)
+            if len(self._counters) >= MAX_COUNTERS:
+                self._counters.clear()
+            found = self._counters[whose] = counters(self._limits, key, service)
         return found
 
     def named(self, tenant: str, name: str) -> Service | None:
@@ -358,7 +386,3 @@ def _unauthenticated() -> Unauthenticated:
         hint="send `Authorization: Bearer my_…`; `modelyard keys create` makes one",
         code="invalid_api_key",
     )
-
-
-def _label(raw: bytes) -> str:
-    return raw[:_MAX_LABEL].decode("latin-1")

@@ -3,15 +3,15 @@
 import asyncio
 import contextlib
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from modelyard.domain.records import AttemptRecord, Outcome, RequestRecord
 from modelyard.domain.snapshot import AccessKey, Snapshot
+from modelyard.gateway import listing
 from modelyard.gateway.attempts import Attempt
 from modelyard.gateway.cache import AnswerCache
-from modelyard.gateway.catalog import Catalog, Service
+from modelyard.gateway.catalog import Catalog
 from modelyard.gateway.exchange import Exchange
 from modelyard.gateway.ledger import SharedLedger
 from modelyard.gateway.metrics import Metrics, render
@@ -180,22 +180,10 @@ class Gateway:
 
     def models(self, key: AccessKey) -> bytes:
         """The body of `GET /v1/models` for this key."""
-        data = [_model(service) for service in self.catalog.services(key)]
-        return _encoder.encode({"object": "list", "data": data})
+        return listing.models(self.catalog.services(key))
 
     def model(self, key: AccessKey, name: str) -> bytes:
         """The body of `GET /v1/models/{name}`; the key must be allowed to call it."""
         service = self.catalog.service(key, name)
         assert service is not None
-        return _encoder.encode(_model(service))
-
-
-def _model(service: Service) -> dict[str, Any]:
-    return {
-        "id": service.spec.name,
-        "object": "model",
-        "created": service.spec.created_at_us // 1_000_000,
-        "owned_by": service.spec.tenant,
-        "model_version": service.stable.revision.model_version,
-        "ready": bool(service.stable.endpoints),
-    }
+        return listing.model(service)

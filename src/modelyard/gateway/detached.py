@@ -6,12 +6,12 @@ from collections.abc import Callable
 from random import random
 from typing import TYPE_CHECKING
 
-from modelyard.gateway.body import inspect
 from modelyard.lib import clock
 
 if TYPE_CHECKING:
     from modelyard.gateway.catalog import Service
     from modelyard.gateway.exchange import Exchange
+    from modelyard.gateway.routes import Route
 
 MAX_SHADOWS = 64
 """Open copies in one gateway process; past it none is made. A slow shadow must not pile up."""
@@ -44,7 +44,7 @@ class Sink:
 def send(
     cause: "Exchange",
     service: "Service",
-    route: str,
+    route: "Route",
     body: bytes,
     sink: Sink,
     *,
@@ -57,7 +57,7 @@ def send(
     exchange.caused_by = cause.record.request_id
     exchange.shadow = shadow
     cause.gateway.active.add(exchange)
-    exchange.begin(lane, inspect(body))
+    exchange.begin(lane, route.inspect(body))
     return exchange
 
 

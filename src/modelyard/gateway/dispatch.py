@@ -4,21 +4,27 @@ from typing import TYPE_CHECKING
 
 from modelyard import errors
 from modelyard.domain.records import AttemptRecord
-from modelyard.gateway import answers
+from modelyard.gateway import metering, ways
 from modelyard.gateway.attempts import Attempt
-from modelyard.gateway.body import Inspected, rewrite
+from modelyard.gateway.body import Inspected, named, rewrite
 from modelyard.gateway.catalog import Service
-from modelyard.gateway.dialects import openai
 from modelyard.gateway.endpoints import Endpoint
 from modelyard.gateway.failures import Failure
+from modelyard.gateway.translated import translator_of
 from modelyard.lib import clock
 
 if TYPE_CHECKING:
     from modelyard.gateway.exchange import Exchange
 
+ESTIMATED = b"Content-Type: application/json\r\nX-Modelyard-Estimated: true\r\n"
+"""Headers of a count that the gateway made itself, from bytes."""
+
 
 def begin(exchange: "Exchange") -> Failure | None:
-    """Choose an endpoint and send the request there; a failure if there is none."""
+    """Choose an endpoint and send the request there; a failure if there is none.
+
+    Raises Invalid, before anything was sent, for what cannot be said to that endpoint.
+    """
     lane, service = exchange.lane, exchange.service
     variant, seen, record = exchange.variant, exchange.seen, exchange.record
     assert lane is not None
@@ -33,8 +39,15 @@ def begin(exchange: "Exchange") -> Failure | None:
     exchange.picked = picked
     endpoint = picked.endpoint
     exchange.tried.append(endpoint)
-    exchange.answering = answering = answers.choose(exchange, seen, endpoint)
+    if exchange.route.counts_only and exchange.route.dialect not in endpoint.spec.dialects:
+        exchange.answer(200, ESTIMATED, b'{"input_tokens":%d}' % metering.input_estimate(exchange))
+        return None
+    exchange.translator = translator_of(exchange, endpoint)
+    exchange.answering = answering = ways.choose(exchange, seen, endpoint)
+    path, body = _request(exchange, service, endpoint, stream=answering.streams_upstream)
     exchange.last_activity_s = now_s
+    translator = exchange.translator
+    record.translated_to = translator.endpoint.name if translator is not None else ""
     record.attempts += 1
     record.endpoint = endpoint.id
     trace = AttemptRecord(
@@ -51,11 +64,36 @@ def begin(exchange: "Exchange") -> Failure | None:
         exchange.work = variant.router.dispatch(picked.candidate, prompt, now_s)
         endpoint.load.cells[1] = int(picked.candidate.own_queued)
     exchange.attempt = attempt = Attempt(exchange, endpoint, trace, now_s, probes=probes)
-    model, stream = _model_at(endpoint, service, seen), answering.streams_upstream
-    asks = endpoint.spec.tells_prompt and stream
-    body = rewrite(exchange.body, seen, model=model, force_stream=stream, ask_progress=asks)
-    attempt.start(exchange.route, record.request_id, body, service.limits.connect_s)
+    forwarded = _forwarded(exchange)
+    attempt.start(path, record.request_id, body, service.limits.connect_s, forwarded)
     return None
+
+
+def _forwarded(exchange: "Exchange") -> bytes:
+    """Headers of the client that mean something to an endpoint of its own dialect."""
+    names = exchange.route.forwards
+    if not names or exchange.translator is not None:
+        return b""
+    lines = ((name, exchange.head.headers.get(name)) for name in names)
+    return b"".join(b"%b: %b\r\n" % (name, value) for name, value in lines if value)
+
+
+def _request(
+    exchange: "Exchange", service: Service, endpoint: Endpoint, *, stream: bool
+) -> tuple[str, bytes]:
+    """The route path and the body for the endpoint: the client's own bytes wherever it is asked in
+    the client's dialect."""
+    seen, route, translator = exchange.seen, exchange.route, exchange.translator
+    assert seen is not None
+    model = _model_at(endpoint, service, seen)
+    if translator is not None:
+        return translator.endpoint.route, translator.request(model)
+    if route.dialect not in ("chat", "completions"):
+        return route.path, named(exchange.body, seen, model)
+    asks = endpoint.spec.tells_prompt and stream
+    return route.path, rewrite(
+        exchange.body, seen, model=model, force_stream=stream, ask_progress=asks
+    )
 
 
 def _no_endpoint(service: Service) -> errors.Unavailable:
@@ -99,8 +137,8 @@ def _close_work(exchange: "Exchange", endpoint: Endpoint, *, well: bool) -> None
     assert work is not None
     assert exchange.answering is not None
     now_s = clock.monotonic_s()
-    usage = exchange.answering.tally.usage
-    if well and exchange.route not in openai.STREAMED:
+    usage = exchange.answering.tally.counted()
+    if well and not exchange.route.streams:
         work.first_token(
             now_s
         )  # an embedding is read, not generated: its answer is its first token
@@ -109,5 +147,5 @@ def _close_work(exchange: "Exchange", endpoint: Endpoint, *, well: bool) -> None
     elif usage is None:
         work.finished(now_s)
     else:
-        work.finished(now_s, usage.prompt_tokens or 0, usage.cached_tokens)
+        work.finished(now_s, usage.input_tokens, usage.cache_read_tokens)
     endpoint.load.cells[1] = int(work.candidate.own_queued)

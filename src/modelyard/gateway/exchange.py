@@ -10,11 +10,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from modelyard import errors
+from modelyard.domain.chat import Request
 from modelyard.domain.records import AttemptRecord, Outcome, RequestRecord, copied
 from modelyard.domain.routing import Work
 from modelyard.gateway import answers, dispatch, metering, recovery
 from modelyard.gateway.attempts import Attempt
-from modelyard.gateway.body import Inspected, inspect
+from modelyard.gateway.body import Inspected
 from modelyard.gateway.caching import Seat
 from modelyard.gateway.catalog import Lane, Service
 from modelyard.gateway.dialects import openai
@@ -22,6 +23,8 @@ from modelyard.gateway.dialects.upstream_errors import UpstreamError
 from modelyard.gateway.endpoints import Endpoint
 from modelyard.gateway.failures import Failure
 from modelyard.gateway.parties import Client, Waits
+from modelyard.gateway.routes import Route
+from modelyard.gateway.translated import Translator
 from modelyard.gateway.variants import Pick, Variant
 from modelyard.gateway.verdict import NEXT
 from modelyard.lib import clock
@@ -40,14 +43,14 @@ class Exchange:
     """The state of one request."""
 
     __slots__ = (
-        "_step", "answering", "attempt", "attempts", "body", "caused_by", "client", "committed",
-        "deserted", "fallbacks_tried", "gateway", "head", "is_over", "lane", "last_activity_s",
-        "lease", "picked", "record", "route", "seat", "seen", "service", "shadow", "slot",
-        "started_s", "tried", "variant", "waits", "work",
+        "_step", "answering", "asked", "attempt", "attempts", "body", "caused_by", "client",
+        "committed", "deserted", "fallbacks_tried", "gateway", "head", "is_over", "lane",
+        "last_activity_s", "lease", "picked", "record", "route", "seat", "seen", "service",
+        "shadow", "slot", "started_s", "translator", "tried", "variant", "waits", "work",
     )  # fmt: skip
 
     def __init__(
-        self, gateway: "Gateway", client: Client, head: RequestHead, body: bytes, route: str,
+        self, gateway: "Gateway", client: Client, head: RequestHead, body: bytes, route: Route,
         started_s: float,
     ) -> None:  # fmt: skip
         self.gateway = gateway
@@ -62,6 +65,8 @@ class Exchange:
         self.shadow = False
         # Who asks what of whom.
         self.seen: Inspected | None = None
+        self.asked: Request | None = None
+        """All of it in no dialect, once an endpoint needs it in another."""
         self.lane: Lane | None = None
         self.lease: Lease | None = None
         self.slot = -1
@@ -77,6 +82,8 @@ class Exchange:
         """What the router counts for the attempt."""
         self.attempt: Attempt | None = None
         self.answering: answers.Answering | None = None
+        self.translator: Translator | None = None
+        """Of the present attempt; None where the endpoint speaks the client's dialect."""
         self.tried: list[Endpoint] = []
         """Of the service that is to answer."""
         self.attempts: list[AttemptRecord] = []
@@ -97,10 +104,14 @@ class Exchange:
         try:
             caller = gateway.catalog.caller(self.head)
             self.record = caller.record
-            self.seen = seen = inspect(self.body)
-            lane = caller.lanes.get((self.route, seen.model))
+            self.seen = seen = self.route.inspect(self.body)
+            if caller.key.trusted:
+                named = bytes(seen.user) or bytes(seen.safety_identifier)
+                caller = gateway.catalog.speaking_for(caller, named)
+                self.record = caller.record
+            lane = caller.lanes.get((self.route.path, seen.model))
             if lane is None:
-                lane = gateway.catalog.lane(caller, self.route, seen.model)
+                lane = gateway.catalog.lane(caller, self.route.path, seen.model)
         except errors.ModelyardError as error:
             self._begin_record()
             if self.seen is not None:
@@ -136,7 +147,7 @@ class Exchange:
         record = self.record = copied(self.record)
         record.request_id = self.gateway.new_request_id()
         record.started_at_us = clock.now_us() - self.elapsed_us()
-        record.route = self.route
+        record.route = self.route.path
         record.request_bytes = len(self.body)
         if self.caused_by:
             record.caused_by = self.caused_by
@@ -187,7 +198,11 @@ class Exchange:
     def dispatch(self) -> None:
         """Start an attempt."""
         self.waits = None
-        failure = dispatch.begin(self)
+        try:
+            failure = dispatch.begin(self)
+        except errors.ModelyardError as error:
+            self.refuse(error)
+            return
         if failure is not None:
             self.fail(failure)
 
@@ -236,9 +251,11 @@ class Exchange:
 
     def _break_off(self, error: errors.ModelyardError) -> None:
         """After the commit an error can only be told inside the stream, and never as `[DONE]`."""
+        assert self.answering is not None
+        last = self.answering.broken(openai.told(error, 0, self.record.request_id))
         self._end(Outcome.FAILED, error)
         if self.client is not None:
-            self.client.end_stream(b"data: " + openai.envelope(error) + b"\n\n", clean=False)
+            self.client.end_stream(last, clean=self.route.fails_in_words)
             self._release_client()
 
     # --- endings ---------------------------------------------------------------------------
@@ -331,8 +348,8 @@ class Exchange:
     def _end_with_error(
         self, outcome: Outcome, error: errors.ModelyardError, source: bytes, status: int = 0
     ) -> None:
-        body = openai.envelope(error)
         status = status or openai.status_of(error)
+        body = self.route.error_body(error, status, self.record.request_id)
         self.record.status = status
         self.record.response_bytes = len(body)
         self._end(outcome, error)
@@ -386,6 +403,10 @@ class Exchange:
             identity,
             record.revision.encode(),
         )
+        if self.route.names_request:
+            ours += b"Request-Id: %b\r\n" % identity
+        if self.translator is not None and self.translator.dropped:
+            ours += b"X-Modelyard-Dropped: %b\r\n" % self.translator.dropped_header()
         if self.seat is not None:
             ours += b"X-Modelyard-Cache: %b\r\n" % self.seat.mark.encode()
         return ours + metering.headers(lane, self) if lane and lane.counters else ours

@@ -4,8 +4,10 @@ import re
 from typing import TYPE_CHECKING
 
 from modelyard.domain import pricing
+from modelyard.domain.chat import Usage
 from modelyard.domain.limits import Denied, said
-from modelyard.domain.records import Outcome
+from modelyard.domain.records import Outcome, RequestRecord
+from modelyard.domain.snapshot import Price
 from modelyard.errors import Unavailable
 from modelyard.gateway.body import Inspected
 from modelyard.lib import clock
@@ -14,6 +16,7 @@ from modelyard.ports.ledger import Pending
 if TYPE_CHECKING:
     from modelyard.gateway.catalog import Lane
     from modelyard.gateway.exchange import Exchange
+    from modelyard.gateway.stream import Tally
     from modelyard.gateway.variants import Variant
 
 BYTES_PER_TOKEN = 4.0
@@ -22,6 +25,7 @@ _LEARNING = 0.05
 BUSY_S = 2.0
 """How long a request waits for a ledger that another gateway process holds."""
 _IMAGE_TOKENS = 1000
+_MOST_NAMED = 500
 MOST_TOKENS = 1 << 40
 """No answer has more; an upstream that claims so is not believed."""
 _EMBEDDED = re.compile(rb";base64,[A-Za-z0-9+/=]*")
@@ -33,8 +37,10 @@ def reserve(exchange: "Exchange") -> float:
     lane, seen = exchange.lane, exchange.seen
     assert lane is not None
     assert seen is not None
-    tokens_input = input_estimate(exchange)
-    tokens_output = most_output(seen, exchange.gateway.settings.reserve_output_tokens)
+    tokens_input = tokens_output = 0
+    if not exchange.route.counts_only:
+        tokens_input = input_estimate(exchange)
+        tokens_output = most_output(seen, exchange.gateway.settings.reserve_output_tokens)
     answer = exchange.gateway.ledger.reserve(
         lane.counters,
         tokens_input + tokens_output,
@@ -104,13 +110,13 @@ def headers(lane: "Lane", exchange: "Exchange") -> bytes:
 
 def settle(exchange: "Exchange") -> None:
     """Fill in tokens and cost of the record, and correct the reservation to them."""
-    _count(exchange)
-    _charge(exchange)
+    usage = _count(exchange)
+    _charge(exchange, usage)
     lease = exchange.lease
     if lease is None:
         return
     record = exchange.record
-    if record.outcome == Outcome.CACHED:
+    if record.outcome == Outcome.CACHED or exchange.route.counts_only:
         exchange.gateway.ledger.settle(lease, 0, 0, clock.now_us())
         return
     tokens: int = (record.tokens_input or 0) + (record.tokens_output or 0)
@@ -120,28 +126,42 @@ def settle(exchange: "Exchange") -> None:
     exchange.gateway.ledger.settle(lease, tokens, money, clock.now_us())
 
 
-def _count(exchange: "Exchange") -> None:
+def _count(exchange: "Exchange") -> Usage | None:
+    """Fill in the tokens; the usage, where the endpoint has told all of it."""
     record, answering = exchange.record, exchange.answering
     if answering is None:
-        return
+        return None
     tally = answering.tally
     record.finish_reason = tally.finish_reason
-    usage = tally.usage
-    if usage is not None:
-        record.tokens_input = _plausible(usage.prompt_tokens)
-        record.tokens_output = _plausible(usage.completion_tokens)
-        record.tokens_cached = _plausible(usage.cached_tokens)
+    usage = tally.counted()
+    if usage is not None and not tally.is_partial:
+        record.tokens_input = _plausible(usage.input_tokens)
+        record.tokens_output = _plausible(usage.output_tokens)
+        record.tokens_cached = _plausible(usage.cache_read_tokens)
+        record.tokens_reasoning = _plausible(usage.reasoning_tokens)
+        written = usage.cache_write_tokens + usage.cache_write_1h_tokens
+        record.tokens_cache_write = _plausible(written) if written else None
         _learn(exchange, record.tokens_input or 0)
-    elif tally.events or record.outcome == Outcome.CANCELLED:
-        # It ended before its usage was told. Every event carried about one token, and the engine
-        # has read the question; some say how long that was.
-        record.tokens_output = tally.events
-        if tally.progress is None:
-            record.tokens_input = input_estimate(exchange)
-        else:
-            record.tokens_input = _plausible(tally.progress.total)
-            record.tokens_cached = _plausible(tally.progress.cache)
-        record.usage_estimated = True
+        return usage
+    if tally.events or record.outcome == Outcome.CANCELLED:
+        _estimate(exchange, tally, usage)
+    return None
+
+
+def _estimate(exchange: "Exchange", tally: "Tally", usage: Usage | None) -> None:
+    """It ended before its usage was told. Every event carried about one token, and the engine has
+    read the question; some say how long that was."""
+    record = exchange.record
+    record.tokens_output = tally.events
+    if usage is not None:
+        record.tokens_input = _plausible(usage.input_tokens)
+        record.tokens_cached = _plausible(usage.cache_read_tokens)
+    elif tally.progress is not None:
+        record.tokens_input = _plausible(tally.progress.total)
+        record.tokens_cached = _plausible(tally.progress.cache)
+    else:
+        record.tokens_input = input_estimate(exchange)
+    record.usage_estimated = True
 
 
 def _plausible(tokens: int | None) -> int | None:
@@ -156,22 +176,34 @@ def _learn(exchange: "Exchange", tokens: int) -> None:
         service.bytes_per_token += (seen - service.bytes_per_token) * _LEARNING
 
 
-def _charge(exchange: "Exchange") -> None:
+def _charge(exchange: "Exchange", usage: Usage | None) -> None:
     record, variant = exchange.record, exchange.variant
     if record.outcome == Outcome.CACHED:
         record.cost_nano_usd = 0
         return
-    if variant is None or variant.price is None:
+    if variant is None or variant.price is None or exchange.route.counts_only:
         return
     price = variant.price
-    cost = 0
-    if record.tokens_input is not None or record.tokens_output is not None:
-        cost = pricing.cost_nano_usd(
-            price, record.tokens_input or 0, record.tokens_output or 0, record.tokens_cached or 0
-        )
-    elif not price.replica_hour:
+    if record.tokens_input is None and record.tokens_output is None and not price.replica_hour:
         return
+    cost = _cost(record, price, usage)
     if price.replica_hour:
         busy_us = sum(attempt.duration_us for attempt in exchange.attempts)
         cost += pricing.time_cost_nano_usd(price, busy_us, variant.slots)
     record.cost_nano_usd = cost
+
+
+def _cost(record: RequestRecord, price: Price, usage: Usage | None) -> int:
+    """Of the tokens. What has no price is named in the record, and taken as the dearest of its
+    side, never as nothing."""
+    told = pricing.cost_nano_usd(
+        price, record.tokens_input or 0, record.tokens_output or 0, record.tokens_cached or 0
+    )
+    if usage is None or (pricing.is_plain(usage) and pricing.is_plain(price)):
+        return told
+    exact = pricing.cost(price, usage)
+    if exact.nano_usd is not None:
+        return exact.nano_usd
+    counts = {part.kind: part.count for part in exact.parts if part.femto_usd is None}
+    record.unpriced = ", ".join(f"{kind}={count}" for kind, count in counts.items())[:_MOST_NAMED]
+    return max(told, exact.priced_nano_usd)

@@ -57,6 +57,11 @@ def _models(gateway: "Gateway", key: AccessKey | None, name: str) -> Said:
     return Said(200, JSON, gateway.model(key, name))
 
 
+def _root(_: "Gateway", __: AccessKey | None, ___: str) -> Said:
+    """Clients ask for it to see whether anybody is there (`HEAD /`)."""
+    return Said(200, JSON, b'{"name":"modelyard","openai":"/v1","anthropic":"/"}')
+
+
 def _health(_: "Gateway", __: AccessKey | None, ___: str) -> Said:
     return Said(200, JSON, b'{"status":"ok"}')
 
@@ -72,6 +77,7 @@ def _metrics(gateway: "Gateway", _: AccessKey | None, __: str) -> Said:
 
 PATHS = {
     b"/v1/models": OwnPath("inference.call", _models),
+    b"/": OwnPath("public", _root),
     b"/healthz": OwnPath("public", _health),
     b"/readyz": OwnPath("public", _readiness),
     b"/metrics": OwnPath("public", _metrics),

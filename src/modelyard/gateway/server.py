@@ -13,6 +13,7 @@ from modelyard.gateway import own
 from modelyard.gateway.core import Gateway
 from modelyard.gateway.dialects import openai
 from modelyard.gateway.exchange import Exchange
+from modelyard.gateway.routes import CHAT_COMPLETIONS, ROUTES, Route
 from modelyard.lib import clock
 from modelyard.lib.http import (
     CHUNKED,
@@ -30,6 +31,13 @@ _GATEWAY_ERROR = b"X-Modelyard-Error-Source: gateway\r\n"
 HIGH_WATER_BYTES = 256 * 1024
 LINGER_S = 3.0
 """How long what a refused client still sends is read and dropped."""
+
+_PATHS = ", ".join([f"POST {route.path}" for route in ROUTES.values()] + ["GET /v1/models"])
+
+
+def _envelope(path: bytes, error: errors.ModelyardError, status: int) -> bytes:
+    """An error in the words of the path's dialect; OpenAI's where the path has none."""
+    return ROUTES.get(path, CHAT_COMPLETIONS).error_body(error, status)
 
 
 class ClientConnection(asyncio.Protocol):
@@ -108,12 +116,12 @@ class ClientConnection(asyncio.Protocol):
         except errors.Invalid as error:
             self._refuse(400, error)
 
-    def _model_route(self) -> str | None:
+    def _model_route(self) -> Route | None:
         """The route of a request that calls a model; None for all others."""
         head = self._head
         if head is None or head.method != b"POST":
             return None
-        return openai.ROUTES.get(head.path)
+        return ROUTES.get(head.path)
 
     def _read_head(self) -> bool:
         if not self._started_s:
@@ -189,12 +197,12 @@ class ClientConnection(asyncio.Protocol):
         assert head is not None
         self._pieces, self._size, self._chunks = [], 0, None
         path = head.path
-        route = openai.ROUTES.get(path) if head.method == b"POST" else None
+        route = ROUTES.get(path) if head.method == b"POST" else None
         if route is not None:
             self._exchange = Exchange(self._gateway, self, head, body, route, self._started_s)
             self._exchange.run()
-        elif path in openai.ROUTES:
-            self._wrong_method(path, b"POST")
+        elif path in ROUTES:
+            self._not_posted(head, path)
         else:
             self._answer_own(head, path)
 
@@ -214,16 +222,29 @@ class ClientConnection(asyncio.Protocol):
             return
         self._whole(*said)
 
+    def _not_posted(self, head: RequestHead, path: bytes) -> None:
+        """Some clients try a WebSocket first, and take an answer at once as "use HTTP"."""
+        if head.headers.get(b"upgrade", b"").lower() != b"websocket":
+            self._wrong_method(path, b"POST")
+            return
+        error = errors.Invalid(
+            f"{path.decode('latin-1')} is not served over WebSocket",
+            hint="POST it over HTTP",
+            code="upgrade_not_supported",
+        )
+        headers = own.JSON + _GATEWAY_ERROR + b"Upgrade: HTTP/1.1\r\n"
+        self._whole(426, headers, _envelope(path, error, 426))
+
     def _wrong_method(self, path: bytes, allowed: bytes) -> None:
         what = f"{path[:100].decode('latin-1')} takes {allowed.decode()}"
-        body = openai.envelope(errors.Invalid(what, code="method_not_allowed"))
+        body = _envelope(path, errors.Invalid(what, code="method_not_allowed"), 405)
         self._whole(405, own.JSON + _GATEWAY_ERROR + b"Allow: %b\r\n" % allowed, body)
 
     def _unknown(self, head: RequestHead, path: bytes) -> None:
         what = f"{head.method.decode()} {path[:100].decode('latin-1')}"
         error = errors.NotFound(
             f"no such route: {what}",
-            hint="POST /v1/chat/completions, POST /v1/completions, GET /v1/models",
+            hint=_PATHS,
             code="unknown_route",
         )
         self._error(404, error)
@@ -284,7 +305,8 @@ class ClientConnection(asyncio.Protocol):
         self._next()
 
     def _error(self, status: int, error: errors.ModelyardError) -> None:
-        self._whole(status, own.JSON + _GATEWAY_ERROR, openai.envelope(error))
+        path = self._head.path if self._head is not None else b""
+        self._whole(status, own.JSON + _GATEWAY_ERROR, _envelope(path, error, status))
 
     def _refuse(self, status: int, error: errors.ModelyardError) -> None:
         """After a malformed message nothing behind it can be trusted: answer and close.

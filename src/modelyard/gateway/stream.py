@@ -8,8 +8,11 @@ import re
 
 import msgspec
 
+from modelyard.domain import chat
 from modelyard.errors import Upstream
-from modelyard.gateway.dialects.openai import upstream_message
+from modelyard.gateway.dialects.base import Told
+from modelyard.gateway.dialects.chat.usage import read_usage
+from modelyard.gateway.dialects.openai import envelope, upstream_message
 from modelyard.lib.sse import EventSplitter
 
 _NOTABLE = re.compile(
@@ -19,24 +22,50 @@ _SUSPICIOUS = (b'"usage"', b'"error"', b"[DONE]", b"event:")
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 
 
-class TokenDetails(msgspec.Struct):
+class InputDetails(msgspec.Struct, forbid_unknown_fields=True):
     """`prompt_tokens_details`."""
 
     cached_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
-class Usage(msgspec.Struct):
-    """`usage` of an answer."""
+class OutputDetails(msgspec.Struct, forbid_unknown_fields=True):
+    """`completion_tokens_details`."""
+
+    reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
+    accepted_prediction_tokens: int | None = None
+    rejected_prediction_tokens: int | None = None
+
+
+class Usage(msgspec.Struct, forbid_unknown_fields=True):
+    """`usage` of an answer, as OpenAI and most engines write it. Any other is read slowly: a kind
+    of tokens that nobody here knows must not go unseen."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    prompt_tokens_details: TokenDetails | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: InputDetails | None = None
+    completion_tokens_details: OutputDetails | None = None
 
     @property
     def cached_tokens(self) -> int | None:
         """Of the prompt, those that the engine had; None when it does not say."""
         details = self.prompt_tokens_details
         return details.cached_tokens if details is not None else None
+
+    def neutral(self, service_tier: str) -> chat.Usage:
+        """The same in no dialect."""
+        read, made = self.prompt_tokens_details, self.completion_tokens_details
+        return chat.Usage(
+            input_tokens=self.prompt_tokens or 0,
+            output_tokens=self.completion_tokens or 0,
+            cache_read_tokens=self.cached_tokens,
+            audio_input_tokens=(read.audio_tokens or 0) if read is not None else 0,
+            reasoning_tokens=made.reasoning_tokens if made is not None else None,
+            audio_output_tokens=(made.audio_tokens or 0) if made is not None else 0,
+            service_tier=service_tier,
+        )
 
 
 class Choice(msgspec.Struct):
@@ -57,11 +86,22 @@ class Glimpse(msgspec.Struct):
 
     prompt_progress: Progress | None = None
     usage: Usage | None = None
+    service_tier: str | None = None
+    choices: list[Choice] | None = None
+    error: msgspec.Raw = msgspec.Raw()
+
+
+class _Loose(msgspec.Struct):
+    """The same where the usage is of another form."""
+
+    usage: msgspec.Raw = msgspec.Raw()
+    service_tier: msgspec.Raw = msgspec.Raw()
     choices: list[Choice] | None = None
     error: msgspec.Raw = msgspec.Raw()
 
 
 _decoder = msgspec.json.Decoder(Glimpse)
+_loose = msgspec.json.Decoder(_Loose)
 
 
 class _Part(msgspec.Struct):
@@ -99,22 +139,39 @@ def says_something(data: bytes) -> bool:
 class Tally:
     """What is known of an answer so far."""
 
-    __slots__ = ("events", "finish_reason", "progress", "usage")
+    __slots__ = (
+        "events", "finish_reason", "is_partial", "progress", "service_tier", "told", "usage",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
+        self.told: chat.Usage | None = None
+        """The usage of an answer in another dialect, or of one that is not of the usual form."""
+        self.service_tier = ""
+        self.is_partial = False
+        """Whether more of the usage is still to come: the question is counted before the answer."""
         self.progress: Progress | None = None
         """What the engine said of the prompt before the first token."""
         self.finish_reason = ""
         self.events = 0
         """Events with content seen: what an aborted stream is counted by."""
 
+    def counted(self) -> chat.Usage | None:
+        """What the endpoint says it took."""
+        if self.told is not None or self.usage is None:
+            return self.told
+        return self.usage.neutral(self.service_tier)
+
     def see(self, data: bytes) -> Glimpse | None:
         """Read one JSON value; None when it is not one."""
         try:
             glimpse = _decoder.decode(data)
+        except msgspec.ValidationError:
+            return self._see_loosely(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
+        if glimpse.service_tier:
+            self.service_tier = glimpse.service_tier
         if glimpse.usage is not None:
             self.usage = glimpse.usage
         if glimpse.prompt_progress is not None:
@@ -123,6 +180,21 @@ class Tally:
             if choice.finish_reason:
                 self.finish_reason = choice.finish_reason
         return glimpse
+
+    def _see_loosely(self, data: bytes) -> Glimpse | None:
+        try:
+            found = _loose.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        tier = bytes(found.service_tier)
+        told = read_usage(found.usage, tier.decode().strip('"') if tier[:1] == b'"' else "")
+        for choice in found.choices or ():
+            self.finish_reason = choice.finish_reason or self.finish_reason
+        if told is None:
+            return Glimpse(choices=found.choices, error=found.error)
+        self.told = told
+        seen = Usage(prompt_tokens=told.input_tokens, completion_tokens=told.output_tokens)
+        return Glimpse(usage=seen, choices=found.choices, error=found.error)
 
 
 class StreamRelay:
@@ -159,6 +231,14 @@ class StreamRelay:
         if len(self._splitter.pending) > MAX_EVENT_BYTES:
             raise StreamBroken("the upstream sent an endless event", b"".join(passed))
         return b"".join(passed)
+
+    def close(self) -> bytes:
+        """Without its end mark a stream was cut off."""
+        return b""
+
+    def broken(self, error: Told) -> bytes:
+        """An event with the error, and no `[DONE]`."""
+        return b"data: " + envelope(error) + b"\n\n"
 
     def _event(self, raw: bytes, data: bytes, passed: list[bytes]) -> None:
         if self.done:

@@ -36,8 +36,8 @@ def said(**spec: Any) -> str:
 
 def test_the_kinds_that_can_be_written_are_those_in_the_table() -> None:
     assert set(get_args(KindName)) == set(KINDS)
-    assert set(get_args(Dialect)) == set(DIALECTS)
-    assert all(set(kind.dialects) <= set(DIALECTS) for kind in KINDS.values())
+    assert set(get_args(Dialect)) == {*DIALECTS, "count_tokens"}
+    assert all(set(kind.dialects) <= set(get_args(Dialect)) for kind in KINDS.values())
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_document_survives_json_and_says_only_what_was_written() -> None:
 def test_what_a_document_says_comes_before_what_its_kind_knows() -> None:
     plain = providers.provider("one", parsed(kind="anthropic", keys=KEY))
     assert plain.headers == (("anthropic-version", "2023-06-01"),)
-    assert plain.dialects == ("messages",)
+    assert plain.dialects == ("messages", "count_tokens")
     own = parsed(
         kind="anthropic", keys=KEY, headers={"Anthropic-Version": "2099-01-01", "X-B": "c"},
         dialects=["messages", "chat"],

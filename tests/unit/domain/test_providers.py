@@ -56,7 +56,7 @@ def test_the_path_of_a_route_at_each_kind(
 
 def test_an_endpoint_carries_what_its_kind_knows() -> None:
     anthropic = made("anthropic")
-    assert (anthropic.auth, anthropic.dialects) == ("x-api-key", ("messages",))
+    assert (anthropic.auth, anthropic.dialects) == ("x-api-key", ("messages", "count_tokens"))
     assert anthropic.headers == (("anthropic-version", "2023-06-01"),)
     assert (anthropic.provider, anthropic.provider_kind) == ("p", "anthropic")
     assert (anthropic.upstream_model, anthropic.weight) == ("m", 0.5)

@@ -128,3 +128,28 @@ def test_text_that_looks_like_markers_passes(texts: list[str], step: int) -> Non
     passed = [one.feed(stream[at : at + step]) for at in range(0, len(stream), step)]
     assert b"".join(passed) == stream
     assert one.done
+
+
+def test_kinds_of_tokens_that_nobody_knows_are_seen() -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13, "dream_tokens": 7,
+             "prompt_tokens_details": {"cached_tokens": 5, "cache_write_tokens": 2}}  # fmt: skip
+    one = relay()
+    last = event({"choices": [], "usage": usage, "service_tier": "flex"})
+    assert one.feed(token("a") + last) == token("a"), "it is the extra chunk all the same"
+    told = one.tally.counted()
+    assert told is not None
+    assert (told.input_tokens, told.output_tokens, told.cache_read_tokens) == (9, 4, 5)
+    assert (told.cache_write_tokens, told.unknown) == (2, {"dream_tokens": 7})
+    assert told.service_tier == "flex"
+
+
+def test_the_usual_usage_is_counted_with_its_details() -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 4, "total_tokens": 13,
+             "prompt_tokens_details": {"cached_tokens": 5, "audio_tokens": 0},
+             "completion_tokens_details": {"reasoning_tokens": 3}}  # fmt: skip
+    tally = Tally()
+    tally.see(json.dumps({"choices": [], "usage": usage, "service_tier": "default"}).encode())
+    told = tally.counted()
+    assert told is not None
+    assert (told.cache_read_tokens, told.reasoning_tokens) == (5, 3)
+    assert (told.unknown, told.service_tier) == ({}, "default")

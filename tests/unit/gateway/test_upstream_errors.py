@@ -49,7 +49,9 @@ def test_what_an_engine_cannot_take_is_the_clients_mistake() -> None:
 
 def test_an_error_of_the_right_shape_passes_as_it_is() -> None:
     raw = b'{ "error":{"message":"no such voice","type":"t","param":null,"code":"voice"} }'
-    assert read(404, raw) == (404, "no such voice", "", raw)
+    error = read(404, raw)
+    assert error[:4] == (404, "no such voice", "", raw)
+    assert (error.kind, error.param, error.own_code) == ("t", None, "voice")
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ class XllamacppEngine:
             # llama.cpp computes an unstreamed answer to its end though nobody waits for it.
             cancels_without_stream=False,
             tells_prompt=True,
+            dialects=("chat", "count_tokens"),
             slots=chosen.slots,
             memory_bytes=_memory_bytes(model, context * chosen.slots, chosen.kv_cache),
         )

@@ -6,10 +6,10 @@ itself (`url`, `headers`, `dialects`) always counts more.
 
 from typing import Literal, NamedTuple
 
-Dialect = Literal["chat", "responses", "messages"]
+Dialect = Literal["chat", "responses", "messages", "count_tokens"]
 DIALECTS: tuple[Dialect, ...] = ("chat", "responses", "messages")
 """What an endpoint may speak natively: OpenAI chat completions, OpenAI responses, Anthropic
-messages."""
+messages. `count_tokens` is Anthropic's count of a question, which some speak without the rest."""
 
 STORE = "store:"
 """References to keys that the platform keeps itself begin with it."""
@@ -67,7 +67,7 @@ KINDS: dict[str, Kind] = {
     ),
     # docs.anthropic.com/en/api/versioning
     "anthropic": Kind(
-        ("messages",),
+        ("messages", "count_tokens"),
         _https("api.anthropic.com"),
         completes=True,
         auth="x-api-key",

@@ -87,6 +87,14 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=False):
     """Whether the tokens are estimates, because the answer ended before its usage was told."""
     fallback: str = ""
     """The service that answered in place of the one that was asked."""
+    tokens_cache_write: int | None = None
+    """Of the input, what the endpoint wrote into its cache; None where it does not say."""
+    tokens_reasoning: int | None = None
+    """Of the output, what was thought; None where the endpoint does not say."""
+    unpriced: str = ""
+    """What was used and has no price, as `kind=count, …`: the cost is an estimate then."""
+    translated_to: str = ""
+    """The dialect in which the endpoint was asked, where it is not the client's."""
 
 
 copied: Callable[[RequestRecord], RequestRecord] = RequestRecord.__copy__  # type: ignore[attr-defined]

@@ -209,6 +209,8 @@ class AccessKey(msgspec.Struct, frozen=True, kw_only=True):
     """0: never."""
     bounds: Bounds | None = None
     """The key's own limits."""
+    trusted: bool = False
+    """Whether it may say for which person and team it asks."""
     priority: int = 1
     """Class in the queue of a service: 0 interactive, 1 normal, 2 background."""
 

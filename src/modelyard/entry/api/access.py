@@ -41,6 +41,8 @@ class NewKey(BaseModel, extra="forbid"):
     `unknown_price`; what is not given is not bounded."""
     priority: str = "normal"
     """Class in the queue of a service: `interactive`, `normal`, `background`."""
+    trusted: bool = False
+    """Whether it may say for which person and team it asks."""
 
 
 class KeyLimits(BaseModel, extra="forbid"):

@@ -96,6 +96,11 @@ def state(key: dict[str, Any]) -> str:
     default=None,
     help="End of its life, such as 30d or 2027-01-31. Without it: never.",
 )
+@click.option(
+    "--trusted",
+    is_flag=True,
+    help="Of an application with users of its own: it may say for whom it asks.",
+)
 @bound_options
 @priority_option
 @connected
@@ -104,6 +109,7 @@ def create(
     services: tuple[str, ...],
     expires: int | None,
     priority: str | None,
+    trusted: bool,
     role: str,
     label: str,
     team: str,
@@ -128,6 +134,7 @@ def create(
         expires_at_us=expires or 0,
         limits=bounds_of(**given),
         priority=priority or "normal",
+        trusted=trusted,
     )
     session.out.answer(made, lambda: _show_new(session, made))
 

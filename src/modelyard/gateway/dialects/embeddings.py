@@ -9,8 +9,6 @@ import msgspec
 from modelyard.domain.caching.semantic import Vector, vector
 from modelyard.errors import Upstream
 
-PATH = "/v1/embeddings"
-
 
 class _Row(msgspec.Struct):
     embedding: list[float] | str

@@ -5,10 +5,8 @@ from math import ceil
 import msgspec
 
 from modelyard import errors
-
-STREAMED = frozenset({"/v1/chat/completions", "/v1/completions"})
-"""Routes whose answers may be streams."""
-ROUTES = {route.encode(): route for route in (*sorted(STREAMED), "/v1/embeddings")}
+from modelyard.gateway.dialects.base import Told
+from modelyard.gateway.dialects.upstream_errors import UpstreamError
 
 MAX_RETRY_AFTER_S = 120.0
 """The official clients do not retry at all when they are told to wait longer."""
@@ -29,7 +27,8 @@ _STATUSES: tuple[tuple[type[errors.ModelyardError], int, str], ...] = (
 _REASONS = {
     200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
     405: "Method Not Allowed", 408: "Request Timeout", 409: "Conflict", 413: "Content Too Large",
-    422: "Unprocessable Content", 429: "Too Many Requests", 431: "Request Header Fields Too Large",
+    422: "Unprocessable Content", 426: "Upgrade Required", 429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
     500: "Internal Server Error", 502: "Bad Gateway", 503: "Service Unavailable",
     504: "Gateway Timeout",
 }  # fmt: skip
@@ -45,12 +44,30 @@ def reason_of(status: int) -> str:
     return _REASONS.get(status, "Status")
 
 
-def envelope(error: errors.ModelyardError) -> bytes:
-    """`{"error": {message, type, param, code}}`, the hint at the end of the message."""
+def told(error: errors.ModelyardError, status: int = 0, request_id: str = "") -> Told:
+    """An error of ours for a client, the hint at the end of the message."""
     text = error.message if not error.hint else f"{error.message} ({error.hint})"
-    kind = _entry(error)[2]
+    _, usual, kind = _entry(error)
+    return Told(status or usual, text, kind, error.code, None, request_id)
+
+
+def told_by_upstream(error: UpstreamError, request_id: str = "") -> Told:
+    """An endpoint's error for a client that speaks another dialect."""
+    code = error.code or error.own_code
+    return Told(error.status, error.message, error.kind, code, error.param, request_id)
+
+
+def envelope(error: Told) -> bytes:
+    """`{"error": {message, type, param, code}}`."""
     return msgspec.json.encode(
-        {"error": {"message": text, "type": kind, "param": None, "code": error.code}}
+        {
+            "error": {
+                "message": error.message,
+                "type": error.kind,
+                "param": error.param,
+                "code": error.code or None,
+            }
+        }
     )
 
 

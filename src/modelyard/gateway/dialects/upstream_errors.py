@@ -30,6 +30,10 @@ class UpstreamError(NamedTuple):
     message: str
     code: str
     body: bytes
+    kind: str = "upstream_error"
+    param: str | None = None
+    own_code: str = ""
+    """As the upstream wrote it, whether it is special or not."""
 
 
 def read(status: int, body: bytes) -> UpstreamError:
@@ -45,10 +49,13 @@ def read(status: int, body: bytes) -> UpstreamError:
         return _made(status, message, "upstream_error", f"upstream_{status}", None)._replace(
             code=""
         )
-    if in_shape:
-        return UpstreamError(status, message, "", body)
     kind = str(detail.get("type") or "upstream_error")
-    return _made(status, message, kind, None, detail.get("param"))
+    param = detail.get("param")
+    if in_shape:
+        return UpstreamError(
+            status, message, "", body, kind, _text(param), detail.get("code") or ""
+        )
+    return _made(status, message, kind, None, param)
 
 
 def read_event(data: bytes) -> UpstreamError:
@@ -78,4 +85,9 @@ def _detail(body: bytes) -> tuple[dict[str, Any], bool]:
 
 def _made(status: int, message: str, kind: str, code: str | None, param: Any) -> UpstreamError:
     error = {"message": message, "type": kind, "param": param, "code": code}
-    return UpstreamError(status, message, code or "", msgspec.json.encode({"error": error}))
+    body = msgspec.json.encode({"error": error})
+    return UpstreamError(status, message, code or "", body, kind, _text(param))
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,41 @@
+"""Which of the ways of answering fits a request and the endpoint that it goes to."""
+
+from typing import TYPE_CHECKING
+
+from modelyard.gateway.answers import Answering, Assembled, Streamed, Whole
+from modelyard.gateway.body import Inspected
+from modelyard.gateway.endpoints import Endpoint
+from modelyard.gateway.native import EventRelay, WholeInDialect
+from modelyard.gateway.stream import StreamRelay, Tally
+from modelyard.gateway.translated import Folded, TranslatingRelay
+
+if TYPE_CHECKING:
+    from modelyard.gateway.exchange import Exchange
+
+
+def choose(exchange: "Exchange", seen: Inspected, endpoint: Endpoint) -> Answering:
+    """The way that fits."""
+    translator = exchange.translator
+    if translator is not None:
+        if seen.stream:
+            return Streamed(exchange, TranslatingRelay(Tally(), translator))
+        return Folded(exchange, translator)
+    route = exchange.route
+    if route.dialect in ("messages", "responses"):
+        if seen.stream:
+            return Streamed(exchange, EventRelay(Tally(), route.dialect))
+        return WholeInDialect(exchange, route.dialect)
+    if not route.streams:
+        return Whole(exchange)
+    if seen.stream:
+        return Streamed(exchange, _relay(seen))
+    return Whole(exchange) if endpoint.cancels_without_stream else Assembled(exchange)
+
+
+def _relay(seen: Inspected) -> StreamRelay:
+    options = seen.stream_options
+    return StreamRelay(
+        Tally(),
+        keep_usage=bool(options is not None and options.include_usage),
+        keep_progress=bool(seen.return_progress),
+    )
