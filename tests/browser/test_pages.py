@@ -23,7 +23,7 @@ FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 PAGES = ("/", "/services", "/services/support", "/models", "/models/support-bot", "/requests",
-         "/keys", "/limits", "/audit", "/chat")  # fmt: skip
+         "/keys", "/limits", "/providers", "/audit", "/chat")  # fmt: skip
 PYTHON = sys.executable
 SHOTS = os.environ.get("SCREENSHOTS", "")
 
