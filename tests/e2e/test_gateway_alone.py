@@ -5,7 +5,6 @@ import signal
 from pathlib import Path
 
 import httpx
-import pytest
 from bench.processes import tree
 from tests.platform import Platform, platform
 
@@ -23,7 +22,6 @@ def ask(running: Platform) -> httpx.Response:
     )
 
 
-@pytest.mark.skipif(os.name != "posix", reason="stops a process by a signal")
 def test_a_frozen_control_plane_is_not_waited_for(tmp_path: Path) -> None:
     with platform(tmp_path / "data") as running:
         running.serve_echo()

@@ -132,7 +132,7 @@ class Watch:
             try:
                 seen = self._look(seen)
             except Exception:  # whatever it was, the gateways go on waiting for changes
-                log.exception("changes are not seen for now")
+                log.exception("changes could not be looked for; the next look is in a moment")
                 time.sleep(WATCH_S)
 
     def _look(self, seen: int) -> int:

@@ -116,7 +116,7 @@ async def _prune(settings: Settings, app: composition.App) -> None:
         try:
             await asyncio.to_thread(app.insight.prune, before_us)
         except Exception:  # the next hour may be better
-            log.exception("old records are kept for now")
+            log.exception("old records could not be deleted; the next try deletes them")
         await asyncio.sleep(PRUNE_EVERY_S)
 
 

@@ -125,7 +125,7 @@ class Whole:
             fail(self.exchange, GARBLED, "upstream_garbled")
             return False
         if openai.upstream_message(glimpse.error) and not glimpse.choices:
-            take_error(self.exchange, upstream_errors.read_event(body), b"", JSON, 0.0)
+            take_error(self.exchange, upstream_errors.read_event(body))
             return False
         return True
 
@@ -172,7 +172,7 @@ class FromStream(ABC):
         if told is None or told.status >= 500 or self.exchange.committed:
             self.exchange.fail(Failure(error))
         else:
-            take_error(self.exchange, told, b"", JSON, 0.0)
+            take_error(self.exchange, told)
 
     @abstractmethod
     def _events(self, data: bytes) -> None:
@@ -335,26 +335,29 @@ def refuse(exchange: "Exchange", head: ResponseHead, body: bytes) -> None:
         # Our credentials are wrong, not the client's: never show it as the client's 401.
         fail(exchange, "the upstream refused the gateway's credentials", "upstream_credentials")
         return
-    take_error(exchange, error, body, _passed(head), _retry_after_s(head))
+    take_error(exchange, error, head, is_unchanged=error.body is body)
 
 
 def take_error(
     exchange: "Exchange",
     error: upstream_errors.UpstreamError,
-    body: bytes,
-    headers: bytes,
-    retry_after_s: float,
+    head: ResponseHead | None = None,
+    *,
+    is_unchanged: bool = False,
 ) -> None:
     """An upstream's error: what another endpoint or service may do better is tried there.
 
-    `body` is as the upstream wrote it. It is passed on where the client speaks its dialect and
-    nothing about it was wrong, else it is put into the client's words.
+    What the upstream wrote is passed on where the client speaks its dialect and nothing about it
+    was wrong (`is_unchanged`); else it is put into the client's words.
     """
     code = error.code or f"upstream_{error.status}"
-    if error.body is not body or exchange.translator is not None:
+    if is_unchanged and exchange.translator is None:
+        headers = _passed(head)
+    else:
         words = openai.told_by_upstream(error, exchange.record.request_id)
         error = error._replace(body=exchange.route.envelope(words))
-        headers = JSON + _without_type(headers)
+        headers = JSON + _passed(head, b"content-type")
+    retry_after_s = _retry_after_s(head) if head is not None else 0.0
     told = (error, headers)
     if error.status in _RETRYABLE:
         cause = errors.Upstream(error.message, code=code)
@@ -373,14 +376,9 @@ def _retry_after_s(head: ResponseHead) -> float:
         return 0.0
 
 
-def _passed(head: ResponseHead) -> bytes:
+def _passed(head: ResponseHead | None, without: bytes = b"") -> bytes:
     passed = b""
-    for name, value in head.headers:
-        if name in _PASSED:
+    for name, value in head.headers if head is not None else ():
+        if name in _PASSED and name != without:
             passed += b"%b: %b\r\n" % (name.title(), value)
     return passed
-
-
-def _without_type(headers: bytes) -> bytes:
-    lines = headers.split(b"\r\n")
-    return b"".join(line + b"\r\n" for line in lines if line and line[:13] != b"Content-Type:")

@@ -88,7 +88,7 @@ def _request(
     model = _model_at(endpoint, service, seen)
     if translator is not None:
         return translator.endpoint.route, translator.request(model)
-    if route.dialect not in ("chat", "completions"):
+    if route.native is not None or not route.streams:
         return route.path, named(exchange.body, seen, model)
     asks = endpoint.spec.tells_prompt and stream
     return route.path, rewrite(

@@ -199,7 +199,7 @@ def _cost(record: RequestRecord, price: Price, usage: Usage | None) -> int:
     told = pricing.cost_nano_usd(
         price, record.tokens_input or 0, record.tokens_output or 0, record.tokens_cached or 0
     )
-    if usage is None or (pricing.is_plain(usage) and pricing.is_plain(price)):
+    if usage is None:
         return told
     exact = pricing.cost(price, usage)
     if exact.nano_usd is not None:

@@ -1,18 +1,14 @@
 """Answers in another dialect than chat, from endpoints that speak the client's own: the bytes pass
 through, and what they say is read on the way."""
 
-from typing import TYPE_CHECKING, Protocol
-
-import msgspec
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from modelyard.domain import chat
 from modelyard.errors import Invalid
 from modelyard.gateway.answers import GARBLED, Whole, fail
 from modelyard.gateway.dialects import upstream_errors
 from modelyard.gateway.dialects.base import Told
-from modelyard.gateway.dialects.messages import MESSAGES
-from modelyard.gateway.dialects.messages import metering as messages
-from modelyard.gateway.dialects.responses import metering as responses
 from modelyard.gateway.stream import MAX_EVENT_BYTES, StreamBroken, Tally
 from modelyard.lib.sse import EventSplitter
 
@@ -49,22 +45,26 @@ class Meter(Protocol):
         ...
 
 
-def meter_of(dialect: str) -> Meter:
-    """For one answer in that dialect."""
-    return messages.Tally() if dialect == "messages" else responses.Tally()
+class Native(NamedTuple):
+    """How answers of a dialect are read while their bytes pass."""
+
+    meter: Callable[[], Meter]
+    """For one answer."""
+    error_event: Callable[[Told, int], bytes]
+    """The last event of a stream that broke off after so many."""
 
 
 class EventRelay:
     """Passes the events of one stream on as they are. `done` turns true with the last one."""
 
-    def __init__(self, tally: Tally, dialect: str) -> None:
+    def __init__(self, tally: Tally, native: Native) -> None:
         self.tally = tally
         self.done = False
-        self._dialect = dialect
-        self._meter = meter_of(dialect)
+        self._native = native
+        self._meter = native.meter()
         self._splitter = EventSplitter()
         self._passed = 0
-        """Events, as OpenAI numbers them."""
+        """Events until now."""
 
     def feed(self, piece: bytes) -> bytes:
         """What to pass on of this piece: whole events only. Raises StreamBroken, as `StreamRelay`
@@ -87,16 +87,7 @@ class EventRelay:
 
     def broken(self, error: Told) -> bytes:
         """An event `error`, and nothing that a whole stream ends with."""
-        if self._dialect == "messages":
-            return b"event: error\ndata: %b\n\n" % MESSAGES.envelope(error)
-        told = {
-            "type": "error",
-            "code": error.code or None,
-            "message": error.message,
-            "param": error.param,
-            "sequence_number": self._passed,
-        }
-        return b"event: error\ndata: %b\n\n" % msgspec.json.encode(told)
+        return self._native.error_event(error, self._passed)
 
     def _see(self, data: bytes, passed: list[bytes]) -> None:
         meter, tally = self._meter, self.tally
@@ -117,9 +108,9 @@ class EventRelay:
 class WholeInDialect(Whole):
     """An unstreamed answer that passes through."""
 
-    def __init__(self, exchange: "Exchange", dialect: str) -> None:
+    def __init__(self, exchange: "Exchange", native: Native) -> None:
         super().__init__(exchange)
-        self._meter = meter_of(dialect)
+        self._meter = native.meter()
 
     def _reads(self, body: bytes) -> bool:
         meter, tally = self._meter, self.tally

@@ -13,9 +13,14 @@ from modelyard.gateway.body import (
 )
 from modelyard.gateway.dialects import openai
 from modelyard.gateway.dialects.base import Dialect, Told
-from modelyard.gateway.dialects.chat import CHAT, Chat
+from modelyard.gateway.dialects.chat import CHAT, Habits, chat_with
 from modelyard.gateway.dialects.messages import MESSAGES
+from modelyard.gateway.dialects.messages import metering as messages
+from modelyard.gateway.dialects.messages import refusals as messages_refusals
 from modelyard.gateway.dialects.responses import RESPONSES
+from modelyard.gateway.dialects.responses import metering as responses
+from modelyard.gateway.dialects.responses.refusals import error_event
+from modelyard.gateway.native import Native
 
 
 class Route(NamedTuple):
@@ -27,6 +32,8 @@ class Route(NamedTuple):
     inspect: Callable[[bytes], Inspected] = inspect
     envelope: Callable[[Told], bytes] = openai.envelope
     codec: Dialect | None = None
+    native: Native | None = None
+    """How its answers are read where the endpoint speaks it; None is the chat dialect's way."""
     streams: bool = True
     cached: bool = True
     """Whether answers may be given again: those of the chat dialect's family are understood."""
@@ -63,21 +70,19 @@ class Route(NamedTuple):
         return self.envelope(openai.told(error, status, request_id))
 
 
+_RESPONSES = Native(responses.Tally, error_event)
+_MESSAGES = Native(messages.Tally, messages_refusals.error_event)
 _ANTHROPIC = (b"anthropic-version", b"anthropic-beta")
 
 CHAT_COMPLETIONS = Route("/v1/chat/completions", "chat", codec=CHAT)
 COMPLETIONS = Route("/v1/completions", "completions")
 EMBEDDINGS = Route("/v1/embeddings", "embeddings", streams=False)
 RESPONSE = Route(
-    "/v1/responses",
-    "responses",
-    inspect_responses,
-    codec=RESPONSES,
-    cached=False,
-    fails_in_words=True,
-)
+    "/v1/responses", "responses", inspect_responses, codec=RESPONSES, native=_RESPONSES,
+    cached=False, fails_in_words=True,
+)  # fmt: skip
 MESSAGE = Route(
-    "/v1/messages", "messages", inspect_messages, MESSAGES.envelope, MESSAGES,
+    "/v1/messages", "messages", inspect_messages, MESSAGES.envelope, MESSAGES, _MESSAGES,
     cached=False, forwards=_ANTHROPIC, names_request=True,
 )  # fmt: skip
 COUNT_TOKENS = Route(
@@ -96,8 +101,8 @@ _CODECS: tuple[Dialect, ...] = (CHAT, MESSAGES, RESPONSES)
 """Those that a request is translated into, the most widely understood first."""
 
 
-_OPENAI_CHAT = Chat(max_tokens_name="max_completion_tokens", reasoning_name="")
-_STRICT_CHAT = Chat(reasoning_name="")
+_OPENAI_CHAT = chat_with(Habits(max_tokens_name="max_completion_tokens", reasoning_name=""))
+_STRICT_CHAT = chat_with(Habits(reasoning_name=""))
 _STRICT = frozenset({"mistral", "groq"})
 """Providers that refuse members they do not know, such as what a model thought before."""
 

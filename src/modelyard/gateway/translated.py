@@ -59,17 +59,8 @@ def translator_of(exchange: "Exchange", endpoint: Endpoint) -> Translator | None
     client = exchange.route.codec
     assert client is not None
     if exchange.asked is None:
-        exchange.asked = _asked(client, exchange.body)
+        exchange.asked = client.read_request(exchange.body)
     return Translator(exchange.asked, client, other, exchange.record.request_id)
-
-
-def _asked(client: Dialect, body: bytes) -> chat.Request:
-    try:
-        return client.read_request(body)
-    except errors.Invalid as error:
-        if error.code == errors.Invalid.code:  # clients know the code of their own dialect
-            error.code = "invalid_request_error"
-        raise
 
 
 class _Reading:

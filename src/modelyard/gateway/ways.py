@@ -21,10 +21,10 @@ def choose(exchange: "Exchange", seen: Inspected, endpoint: Endpoint) -> Answeri
             return Streamed(exchange, TranslatingRelay(Tally(), translator))
         return Folded(exchange, translator)
     route = exchange.route
-    if route.dialect in ("messages", "responses"):
+    if route.native is not None:
         if seen.stream:
-            return Streamed(exchange, EventRelay(Tally(), route.dialect))
-        return WholeInDialect(exchange, route.dialect)
+            return Streamed(exchange, EventRelay(Tally(), route.native))
+        return WholeInDialect(exchange, route.native)
     if not route.streams:
         return Whole(exchange)
     if seen.stream:

@@ -5,6 +5,7 @@ from uuid import UUID
 from zlib import crc32
 
 import pytest
+from botocore.eventstream import EventStreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -168,7 +169,7 @@ def test_all_types_are_read() -> None:
 def test_messages_are_those_of_botocore(
     headers: dict[str, bool | int | bytes | str], payload: bytes
 ) -> None:
-    theirs = pytest.importorskip("botocore.eventstream").EventStreamBuffer()
+    theirs = EventStreamBuffer()
     theirs.add_data(encoded(headers, payload))
     (event,) = list(theirs)
     assert (event.headers, event.payload) == (headers, payload)

@@ -3,7 +3,10 @@
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import botocore.auth
 import pytest
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -132,13 +135,11 @@ VALUES = st.text("ab c=;,", min_size=1, max_size=8)
 def test_signatures_are_those_of_botocore(
     path: str, query: list[tuple[str, str]], headers: dict[str, str], body: bytes, token: str
 ) -> None:
-    auth = pytest.importorskip("botocore.auth")
-    request = pytest.importorskip("botocore.awsrequest").AWSRequest(
+    auth = botocore.auth
+    request = AWSRequest(
         "POST", f"https://example.amazonaws.com{path}", dict(headers), body, params=query
     )
-    credentials = pytest.importorskip("botocore.credentials").Credentials(
-        SUITE["access_key"], SUITE["secret_key"], token or None
-    )
+    credentials = Credentials(SUITE["access_key"], SUITE["secret_key"], token or None)
     signer = auth.SigV4Auth(credentials, "bedrock", "us-east-1")
     request.context["timestamp"] = "20150830T123600Z"
     signer._modify_request_before_signing(request)

@@ -1,6 +1,5 @@
 """What requests cost: tokens at a price, and time on replicas of our own."""
 
-from modelyard.domain.chat.answer import Usage
 from modelyard.domain.pricing.costs import Cost as Cost
 from modelyard.domain.pricing.costs import Part as Part
 from modelyard.domain.pricing.costs import cost as cost
@@ -26,18 +25,6 @@ def cost_nano_usd(price: Price, tokens_input: int, tokens_output: int, tokens_ca
         + tokens_output * (_dearest_output(rates) if rates.output is None else rates.output)
     )
     return up_to_nano(total) + price.per_request
-
-
-def is_plain(one: Usage | Price) -> bool:
-    """Whether a usage has only input, output and cached tokens; whether a price has those three,
-    and the same ones for every length, tier and request."""
-    if isinstance(one, Usage):
-        return not (
-            one.reasoning_tokens or one.cache_write_tokens or one.cache_write_1h_tokens
-            or one.audio_input_tokens or one.image_input_tokens or one.audio_output_tokens
-            or one.image_output_tokens or one.server_tools or one.unknown or one.service_tier
-        )  # fmt: skip
-    return None not in (one.input, one.cached, one.output)
 
 
 def time_cost_nano_usd(price: Price, duration_us: int, slots: int) -> int:

@@ -1,10 +1,11 @@
-"""What a dialect is: one protocol, written once in each direction.
+"""What a dialect is: a handful of functions, written once in each direction.
 
 Every dialect can be the client's (it is asked in it) and the endpoint's (it is answered in it).
 Reading checks what it needs and keeps the rest; what another dialect has no word for is refused
 with `Invalid`, or left out and named in `Written.dropped` where the answer is right without it.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from modelyard.domain.chat import Answer, Event, Request
@@ -56,39 +57,27 @@ class Writer(Protocol):
         ...
 
 
-class Dialect(Protocol):
+class Dialect(NamedTuple):
     """Stateless; the state of a stream is in its reader or writer."""
 
     name: str
     """`chat`, `responses` or `messages`."""
     route: str
     """`/v1/messages`."""
-
-    def read_request(self, body: bytes) -> Request:
-        """Raises Invalid with the path of what is wrong, such as `messages[2].content`."""
-        ...
-
-    def write_request(self, request: Request) -> Written:
-        """For an endpoint that speaks this dialect. Raises Invalid (code `unsupported_content` or
-        `unsupported_parameter`) for what cannot be said in it and changes the answer."""
-        ...
-
-    def read_answer(self, body: bytes) -> Answer:
-        """Raises Invalid when it is no answer."""
-        ...
-
-    def write_answer(self, answer: Answer, request: Request) -> bytes:
-        """For a client that asked this."""
-        ...
-
-    def reader(self) -> Reader:
-        """For one stream of an endpoint."""
-        ...
-
-    def writer(self, request: Request, request_id: str, now_s: int) -> Writer:
-        """For one stream to a client. `request_id` stands in where the upstream names no id."""
-        ...
-
-    def envelope(self, error: Told) -> bytes:
-        """The body of an answer that is an error."""
-        ...
+    read_request: Callable[[bytes], Request]
+    """A client's request. Raises Invalid with the path of what is wrong, such as
+    `messages[2].content`."""
+    write_request: Callable[[Request], Written]
+    """For an endpoint that speaks this dialect. Raises Invalid (code `unsupported_content` or
+    `unsupported_parameter`) for what cannot be said in it and changes the answer."""
+    read_answer: Callable[[bytes], Answer]
+    """An endpoint's whole answer. Raises Invalid when it is none."""
+    write_answer: Callable[[Answer, Request], bytes]
+    """For a client that asked this."""
+    reader: Callable[[], Reader]
+    """For one stream of an endpoint."""
+    writer: Callable[[Request, str, int], Writer]
+    """For one stream to a client that asked this. The request's id stands in where the upstream
+    names none, and the time in seconds where it says none."""
+    envelope: Callable[[Told], bytes]
+    """The body of an answer that is an error."""

@@ -31,7 +31,7 @@ from modelyard.domain.chat import (
 )
 from modelyard.errors import Invalid
 from modelyard.gateway.dialects.base import Dialect, Written
-from modelyard.gateway.dialects.chat import CHAT, Chat
+from modelyard.gateway.dialects.chat import CHAT, Habits, chat_with
 
 LEGAL: TypeAdapter[Any] = TypeAdapter(
     completion_create_params.CompletionCreateParamsStreaming
@@ -112,7 +112,7 @@ def test_what_was_not_said_is_not_written() -> None:
 
 def test_endpoints_name_two_members_differently() -> None:
     asked = request(user(Text("q")), model(Thinking("hm"), Text("a")), max_tokens=9)
-    newest, _ = written(asked, Chat(max_tokens_name="max_completion_tokens", reasoning_name=""))
+    newest, _ = written(asked, chat_with(Habits("max_completion_tokens", "")))
     assert newest["max_completion_tokens"] == 9
     assert "max_tokens" not in newest
     assert newest["messages"][1] == {"role": "assistant", "content": "a"}

@@ -2,9 +2,9 @@
 
 import json
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
+import botocore.session
 import msgspec
 import pytest
 from hypothesis import given
@@ -268,13 +268,10 @@ def test_errors_are_read(status: int, body: bytes, kind: str, read_as: int, code
 
 @cache
 def output_shape() -> Any:
-    import botocore.session
-
     service = botocore.session.get_session().get_service_model("bedrock-runtime")
     return service.operation_model("Converse").output_shape
 
 
-@pytest.mark.skipif(find_spec("botocore") is None, reason="botocore is not installed")
 def test_what_is_read_here_is_what_aws_describes() -> None:
     """The names that are read are those of AWS's own description."""
     usage = output_shape().members["usage"].members

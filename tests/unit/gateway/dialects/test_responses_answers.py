@@ -163,7 +163,7 @@ def test_uses_of_hosted_tools_are_counted_where_the_provider_does_not_say() -> N
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (b"nonsense", "cannot be read as JSON"),
+        (b"nonsense", "is not valid JSON"),
         (b"[]", "a JSON object"),
         (b'{"output":[{"type":"message","content":"\xff"}]}', "not UTF-8"),
         (b"{}", "output is missing"),

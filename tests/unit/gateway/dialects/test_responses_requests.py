@@ -300,8 +300,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "text.format.name is missing",
     ),
     ({"temperature": "hot"}, "temperature must be a number, not a string"),
-    ({"max_output_tokens": 1.5}, "max_output_tokens must be an integer, not a number"),
-    ({"max_output_tokens": True}, "max_output_tokens must be an integer, not a boolean"),
+    ({"max_output_tokens": 1.5}, "max_output_tokens must be a whole number, not a number"),
+    ({"max_output_tokens": True}, "max_output_tokens must be a whole number, not a boolean"),
     ({"stream": "yes"}, "stream must be a boolean, not a string"),
     ({"reasoning": "high"}, "reasoning must be a JSON object, not a string"),
 ]
@@ -323,12 +323,12 @@ def test_a_reference_says_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (b"", "cannot be read as JSON"),
+        (b"", "is not valid JSON"),
         (b"[]", "must be a JSON object, not a list"),
-        (b"nonsense", "cannot be read as JSON"),
-        (b'{"model":', "cannot be read as JSON"),
+        (b"nonsense", "is not valid JSON"),
+        (b'{"model":', "is not valid JSON"),
         (b'{"model":"m","input":"x","metadata":{"a":"\xff"}}', "not UTF-8"),
-        (b'{"model":"m","input":' + b"[" * 99_999 + b"]" * 99_999 + b"}", "cannot be read"),
+        (b'{"model":"m","input":' + b"[" * 99_999 + b"]" * 99_999 + b"}", "is not valid JSON"),
     ],
 )
 def test_what_is_no_request_is_said_to_be_none(wrong: bytes, message: str) -> None:

@@ -5,6 +5,7 @@ Source: `chat_completion_content_part_*_param.py` of OpenAI's official SDK; Mist
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -20,10 +21,11 @@ from modelyard.domain.chat import (
     Text,
     Thinking,
 )
-from modelyard.gateway.dialects.chat.fields import Fields, elements, is_text
-from modelyard.gateway.dialects.chat.refusals import unsupported_content
+from modelyard.gateway.dialects import refusals
+from modelyard.gateway.dialects.fields import Fields, elements, is_text
 
 NAME = "chat"
+unsupported_content = partial(refusals.unsupported_content, "chat completions")
 BETWEEN_TEXTS = "\n\n"
 """What stands between texts that become one string."""
 _PDF = "application/pdf"

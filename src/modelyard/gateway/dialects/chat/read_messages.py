@@ -18,9 +18,9 @@ from modelyard.domain.chat import (
     ToolCall,
     ToolResult,
 )
-from modelyard.gateway.dialects.chat.fields import Fields, elements, is_text, wrong
 from modelyard.gateway.dialects.chat.parts import read_parts
 from modelyard.gateway.dialects.chat.reasoning import read_thoughts
+from modelyard.gateway.dialects.fields import Fields, elements, is_text, wrong
 
 
 class Conversation:

@@ -6,11 +6,11 @@ Source: `completion_create_params.py` of OpenAI's official SDK.
 import msgspec
 
 from modelyard.domain.chat import Message, Reasoning, Request, ResponseFormat
-from modelyard.gateway.dialects.chat.fields import Fields, decoded, is_text, wrong
 from modelyard.gateway.dialects.chat.parts import NAME
 from modelyard.gateway.dialects.chat.read_messages import Conversation
 from modelyard.gateway.dialects.chat.reasoning import read_effort
 from modelyard.gateway.dialects.chat.tools import read_tools
+from modelyard.gateway.dialects.fields import Fields, decoded, is_text, wrong
 
 _FORMATS = ("text", "json_object", "json_schema")
 
@@ -22,7 +22,7 @@ def read_request(body: bytes) -> Request:
     What has no neutral word is in `extra`, byte for byte. Of `stream_options` nothing but
     `include_usage` is kept: the rest is about bytes that other dialects do not have.
     """
-    fields = Fields(_utf8(body), "")
+    fields = Fields.of(body)
     model, messages = fields.name("model"), _messages(fields)
     tools = read_tools(fields)
     options = fields.object("stream_options")
@@ -38,7 +38,7 @@ def read_request(body: bytes) -> Request:
         max_tokens=_max_tokens(fields),
         temperature=fields.number("temperature"),
         top_p=fields.number("top_p"),
-        top_k=fields.get("top_k", int, "a whole number"),
+        top_k=fields.whole("top_k"),
         stop=_stop(fields),
         stream=fields.flag("stream") or False,
         include_usage=(options is not None and options.flag("include_usage")) or False,
@@ -48,16 +48,6 @@ def read_request(body: bytes) -> Request:
         service_tier=fields.text("service_tier"),
         extra=fields.rest(),
     )
-
-
-def _utf8(body: bytes) -> bytes:
-    """What is kept as bytes is checked here, once: endpoints fail on what is no UTF-8, and the
-    fault would seem theirs."""
-    try:
-        body.isascii() or body.decode()
-    except UnicodeDecodeError as error:
-        raise wrong(f"the body is not UTF-8: {error}", "send a JSON object in UTF-8") from None
-    return body
 
 
 def _messages(fields: Fields) -> tuple[Message, ...]:

@@ -30,11 +30,11 @@ from modelyard.gateway.dialects.chat.chunks import (
     Said,
     read_chunk,
 )
-from modelyard.gateway.dialects.chat.fields import Fields, elements
 from modelyard.gateway.dialects.chat.finish import read_finish, stop_text
 from modelyard.gateway.dialects.chat.parts import NAME, read_parts
 from modelyard.gateway.dialects.chat.reasoning import read_detail
 from modelyard.gateway.dialects.chat.usage import read_usage
+from modelyard.gateway.dialects.fields import Fields, elements
 from modelyard.gateway.dialects.openai import upstream_message
 
 _LEGACY = -1

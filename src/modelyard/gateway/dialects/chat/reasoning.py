@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from modelyard.domain.chat import Request, Thinking
-from modelyard.gateway.dialects.chat.fields import Fields, wrong
+from modelyard.gateway.dialects.fields import Fields, wrong
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _BUDGETS = ((4096, "low"), (16384, "medium"))

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from modelyard.domain.chat import Foreign, Members, Request, Tool, ToolChoice
-from modelyard.gateway.dialects.chat.fields import Fields, decoded, is_text, wrong
 from modelyard.gateway.dialects.chat.parts import NAME
-from modelyard.gateway.dialects.chat.refusals import unsupported_parameter
+from modelyard.gateway.dialects.fields import Fields, decoded, is_text, wrong
+from modelyard.gateway.dialects.refusals import unsupported_parameter
 
 _MODES = {"none": "none", "auto": "auto", "required": "required", "any": "required"}
 """`any` is Mistral's word."""

@@ -28,9 +28,9 @@ from modelyard.gateway.dialects.chat.parts import (
     NAME,
     file_text,
     joined,
+    unsupported_content,
     write_content,
 )
-from modelyard.gateway.dialects.chat.refusals import unsupported_content
 from modelyard.gateway.dialects.chat.tools import wrapped
 
 _FAILED = "Error: "

@@ -15,9 +15,9 @@ from modelyard.domain.chat import Members, Request, ResponseFormat
 from modelyard.gateway.dialects.base import Written
 from modelyard.gateway.dialects.chat.parts import NAME
 from modelyard.gateway.dialects.chat.reasoning import written_effort
-from modelyard.gateway.dialects.chat.refusals import unsupported_parameter
 from modelyard.gateway.dialects.chat.tools import write_tools
 from modelyard.gateway.dialects.chat.write_messages import write_messages
+from modelyard.gateway.dialects.refusals import unsupported_parameter
 
 MOST_USER = 64
 """Characters; OpenAI refuses longer ones, and clients of Anthropic send longer ones."""
@@ -55,7 +55,11 @@ class Habits(NamedTuple):
     """What engines differ in: the names of two members."""
 
     max_tokens_name: str = "max_tokens"
+    """Every compatible engine knows this one; OpenAI's own newest models know
+    `max_completion_tokens` alone."""
     reasoning_name: str = "reasoning_content"
+    """Under which earlier thoughts are sent back; empty for endpoints that refuse members they do
+    not know (OpenAI, Mistral, Groq)."""
 
 
 def write_request(request: Request, habits: Habits) -> Written:

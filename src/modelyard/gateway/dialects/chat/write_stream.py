@@ -27,9 +27,9 @@ from modelyard.domain.chat import (
 from modelyard.gateway.dialects.base import Told
 from modelyard.gateway.dialects.chat.finish import write_finish
 from modelyard.gateway.dialects.chat.reasoning import write_details
-from modelyard.gateway.dialects.chat.refusals import envelope
 from modelyard.gateway.dialects.chat.tools import custom_tools, unwrapped
 from modelyard.gateway.dialects.chat.usage import write_usage, written_tier
+from modelyard.gateway.dialects.openai import envelope
 
 _DONE = b"data: [DONE]\n\n"
 

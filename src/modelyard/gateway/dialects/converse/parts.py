@@ -7,6 +7,7 @@ import base64
 import binascii
 import hashlib
 import re
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -25,7 +26,7 @@ from modelyard.domain.chat import (
     ToolCall,
     ToolResult,
 )
-from modelyard.errors import Invalid
+from modelyard.gateway.dialects import refusals
 from modelyard.gateway.dialects.chat.tools import wrapped
 
 NAME = "converse"
@@ -43,15 +44,7 @@ _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _NOTHING = "(no output)"
 """Stands for an empty result: texts must not be blank."""
 Block = dict[str, Any] | msgspec.Raw
-
-
-def unsupported_content(path: str, what: str) -> Invalid:
-    """For a part that Bedrock cannot be sent."""
-    return Invalid(
-        f"{path} is {what}, which cannot be sent to Amazon Bedrock",
-        hint="leave it out, or use a service whose endpoint knows it",
-        code="unsupported_content",
-    )
+unsupported_content = partial(refusals.unsupported_content, "Amazon Bedrock")
 
 
 class Blocks:

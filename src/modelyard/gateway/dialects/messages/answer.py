@@ -17,7 +17,7 @@ from modelyard.domain.chat import (
     ToolCall,
 )
 from modelyard.errors import Invalid
-from modelyard.gateway.dialects.chat.fields import Fields
+from modelyard.gateway.dialects.fields import Fields
 from modelyard.gateway.dialects.messages.blocks import read_blocks
 from modelyard.gateway.dialects.messages.usage import Counter, write_usage
 from modelyard.gateway.dialects.messages.words import NAME, read_finish, stop_reason

@@ -17,7 +17,7 @@ from modelyard.domain.chat import (
     ToolCall,
     ToolResult,
 )
-from modelyard.gateway.dialects.chat.fields import Fields, elements, is_text, wrong
+from modelyard.gateway.dialects.fields import Fields, elements, is_text, wrong
 from modelyard.gateway.dialects.messages.words import NAME
 
 EMPTY = msgspec.Raw(b"{}")

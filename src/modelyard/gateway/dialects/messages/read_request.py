@@ -17,7 +17,7 @@ from modelyard.domain.chat import (
     ToolChoice,
     ToolResult,
 )
-from modelyard.gateway.dialects.chat.fields import Fields, decoded, wrong
+from modelyard.gateway.dialects.fields import Fields, decoded, wrong
 from modelyard.gateway.dialects.messages.blocks import read_blocks
 from modelyard.gateway.dialects.messages.words import BILLING, NAME
 
@@ -32,7 +32,7 @@ def read_request(body: bytes) -> Request:
     Claude Code's note to Anthropic's billing is left out of the system texts: it changes from one
     version to the next, and would only spoil the prefix cache of another endpoint.
     """
-    fields = Fields(_utf8(body), "")
+    fields = Fields.of(body)
     model, messages = fields.name("model"), _messages(fields)
     tools = tuple(_tool(raw, at) for raw, at in fields.list("tools"))
     choice, parallel = _choice(fields)
@@ -48,7 +48,7 @@ def read_request(body: bytes) -> Request:
         max_tokens=fields.count("max_tokens"),
         temperature=fields.number("temperature"),
         top_p=fields.number("top_p"),
-        top_k=fields.get("top_k", int, "a whole number"),
+        top_k=fields.whole("top_k"),
         stop=tuple(fields.get("stop_sequences", list[str], "a list of strings") or ()),
         stream=fields.flag("stream") or False,
         include_usage=True,
@@ -58,14 +58,6 @@ def read_request(body: bytes) -> Request:
         service_tier=fields.text("service_tier"),
         extra=fields.rest(),
     )
-
-
-def _utf8(body: bytes) -> bytes:
-    try:
-        body.isascii() or body.decode()
-    except UnicodeDecodeError as error:
-        raise wrong(f"the body is not UTF-8: {error}", "send a JSON object in UTF-8") from None
-    return body
 
 
 def _messages(fields: Fields) -> tuple[Message, ...]:

@@ -27,3 +27,8 @@ def envelope(error: Told) -> bytes:
     return msgspec.json.encode(
         {"type": "error", "error": told, "request_id": error.request_id or None}
     )
+
+
+def error_event(error: Told, _events: int = 0) -> bytes:
+    """The last event of a stream that broke off."""
+    return b"event: error\ndata: %b\n\n" % envelope(error)

@@ -1,8 +1,11 @@
 """Names and words of Anthropic's API that several parts of the dialect share."""
 
-from modelyard.errors import Invalid
+from functools import partial
+
+from modelyard.gateway.dialects import refusals
 
 NAME = "messages"
+unsupported_content = partial(refusals.unsupported_content, "Anthropic's messages")
 BILLING = "x-anthropic-billing-header:"
 """Begins a system text of Claude Code that speaks to Anthropic's billing and to no model."""
 
@@ -34,21 +37,3 @@ def read_finish(reason: str | None) -> str:
 def stop_reason(finish: str) -> str:
     """Of one of FINISHES."""
     return _STOP_REASONS.get(finish, "end_turn")
-
-
-def unsupported_content(path: str, what: str) -> Invalid:
-    """For a part that an endpoint of this dialect cannot be sent."""
-    return Invalid(
-        f"{path} is {what}, which cannot be sent to an endpoint that speaks Anthropic's messages",
-        hint="leave it out, or use a service whose endpoint knows it",
-        code="unsupported_content",
-    )
-
-
-def unsupported_parameter(name: str, why: str) -> Invalid:
-    """For a setting without which the answer would be another one."""
-    return Invalid(
-        f"{name} {why}",
-        hint="leave it out, or use a service whose endpoint knows it",
-        code="unsupported_parameter",
-    )

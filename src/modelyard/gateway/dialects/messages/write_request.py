@@ -11,8 +11,9 @@ import msgspec
 from modelyard.domain.chat import Members, Request, Tool
 from modelyard.gateway.dialects.base import Written
 from modelyard.gateway.dialects.chat.tools import as_function
-from modelyard.gateway.dialects.messages.words import NAME, unsupported_parameter
+from modelyard.gateway.dialects.messages.words import NAME
 from modelyard.gateway.dialects.messages.write_messages import write_messages, write_system
+from modelyard.gateway.dialects.refusals import unsupported_parameter
 
 DEFAULT_MAX_TOKENS = 8192
 """The API demands a bound; this holds where the client named none."""

@@ -24,7 +24,7 @@ from modelyard.domain.chat import (
 )
 from modelyard.gateway.dialects.base import Told
 from modelyard.gateway.dialects.messages.answer import ending, head, message_id
-from modelyard.gateway.dialects.messages.refusals import envelope
+from modelyard.gateway.dialects.messages.refusals import error_event
 from modelyard.gateway.dialects.messages.usage import write_usage
 from modelyard.gateway.dialects.messages.words import NAME
 
@@ -34,7 +34,8 @@ _Identity = tuple[object, ...]
 class StreamWriter:
     """Writes one stream; nothing more after its end or its failure."""
 
-    def __init__(self, request: Request, request_id: str) -> None:
+    def __init__(self, request: Request, request_id: str, _now_s: int) -> None:
+        """Anthropic's streams say no time."""
         self._model = request.model
         self._request_id = request_id
         self._usage: Usage | None = None
@@ -80,7 +81,7 @@ class StreamWriter:
         if self._is_over:
             return b""
         self._is_over = True
-        return b"event: error\ndata: %b\n\n" % envelope(error)
+        return error_event(error)
 
     def _begin(self, identity: str, model: str) -> bytes:
         if self._has_begun:

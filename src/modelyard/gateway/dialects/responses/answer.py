@@ -7,7 +7,7 @@ import msgspec
 
 from modelyard.domain.chat import Answer, Request, Usage
 from modelyard.errors import Invalid
-from modelyard.gateway.dialects.responses.fields import UNREADABLE, Fields
+from modelyard.gateway.dialects.fields import UNREADABLE, Fields
 from modelyard.gateway.dialects.responses.ids import Ids, digest
 from modelyard.gateway.dialects.responses.output import (
     OutputWriter,

@@ -9,8 +9,7 @@ from typing import Any
 import msgspec
 
 from modelyard.domain.chat import Audio, File, Foreign, Image, Members, Part, Refusal, Text
-from modelyard.errors import Invalid
-from modelyard.gateway.dialects.responses.fields import Fields, elements, is_text
+from modelyard.gateway.dialects.fields import Fields, elements, is_text, wrong
 from modelyard.gateway.dialects.responses.refusals import unsupported_content
 
 NAME = "responses"
@@ -43,7 +42,7 @@ def _part(raw: msgspec.Raw, path: str, of_tool: bool, of_answer: bool) -> Part:
     read = _READ.get(kind)
     if read is None or (of_tool and kind in ("input_audio", "refusal")):
         known = "input_text, input_image, input_file"
-        raise Invalid(
+        raise wrong(
             f"{fields.at('type')} is {kind!r}, which is no kind of content here",
             hint=f"it may be {known}" + ("" if of_tool else ", input_audio, output_text, refusal"),
         )
@@ -61,7 +60,7 @@ def _text(fields: Fields) -> Text:
 def _image(fields: Fields) -> Image:
     raw, file_id = fields.raw("image_url"), fields.text("file_id")
     if raw is None and not file_id:
-        raise Invalid(f"{fields.path} has neither image_url nor file_id")
+        raise wrong(f"{fields.path} has neither image_url nor file_id")
     url, detail = "", fields.text("detail")
     if raw is not None and is_text(raw):
         url = fields.text("image_url")
@@ -75,7 +74,7 @@ def _file(fields: Fields) -> File:
     url, data = fields.text("file_url"), fields.text("file_data")
     file_id, name = fields.text("file_id"), fields.text("filename")
     if not (url or data or file_id):
-        raise Invalid(f"{fields.path} has neither file_url nor file_data nor file_id")
+        raise wrong(f"{fields.path} has neither file_url nor file_data nor file_id")
     if data and not data.startswith("data:"):
         kind = _PDF if name.lower().endswith(".pdf") else "application/octet-stream"
         data = f"data:{kind};base64,{data}"
@@ -85,7 +84,7 @@ def _file(fields: Fields) -> File:
 def _audio(fields: Fields) -> Audio:
     inner = fields.object("input_audio")
     if inner is None:
-        raise Invalid(f"{fields.at('input_audio')} is missing")
+        raise wrong(f"{fields.at('input_audio')} is missing")
     return Audio(inner.name("data"), inner.name("format"), fields.rest())
 
 

@@ -11,12 +11,12 @@ import msgspec
 
 from modelyard.domain.chat import Usage
 from modelyard.errors import Invalid
+from modelyard.gateway.dialects.fields import UNREADABLE
 from modelyard.gateway.dialects.responses.answer import (
     Kind,
     Outline,
     read_outline,
 )
-from modelyard.gateway.dialects.responses.fields import UNREADABLE
 
 _FIRST = re.compile(rb'\s*\{\s*"type"\s*:\s*"([a-z_.]+)"')
 """OpenAI's events begin with their type, vLLM's end with it."""

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from modelyard.domain.chat import Answer, Foreign, Refusal, Text, Thinking, ToolCall
+from modelyard.gateway.dialects.fields import Fields
 from modelyard.gateway.dialects.responses.content import (
     NAME,
     read_parts,
     write_output_text,
     write_refusal,
 )
-from modelyard.gateway.dialects.responses.fields import Fields
 from modelyard.gateway.dialects.responses.ids import Ids
 from modelyard.gateway.dialects.responses.read_input import kept, with_phase
 from modelyard.gateway.dialects.responses.reasoning import (

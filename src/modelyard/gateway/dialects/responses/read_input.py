@@ -23,8 +23,8 @@ from modelyard.domain.chat import (
     ToolResult,
 )
 from modelyard.errors import Invalid
+from modelyard.gateway.dialects.fields import Fields, decoded, elements, is_text, wrong
 from modelyard.gateway.dialects.responses.content import NAME, read_parts
-from modelyard.gateway.dialects.responses.fields import Fields, decoded, elements, is_text
 from modelyard.gateway.dialects.responses.reasoning import read_reasoning
 from modelyard.gateway.dialects.responses.tools import read_tool
 
@@ -62,9 +62,9 @@ class Conversation:
     def _message(self, fields: Fields) -> None:
         role = fields.name("role")
         if role not in _ROLES:
-            raise Invalid(f"{fields.at('role')} is {role!r}", hint=f"it may be {', '.join(_ROLES)}")
+            raise wrong(f"{fields.at('role')} is {role!r}", hint=f"it may be {', '.join(_ROLES)}")
         if fields.raw("content") is None and role != "assistant":
-            raise Invalid(f"{fields.at('content')} is missing")
+            raise wrong(f"{fields.at('content')} is missing")
         parts = read_parts(fields.raw("content"), fields.at("content"))
         if role == "assistant":
             self._said.extend(with_phase(parts, fields))
@@ -126,7 +126,7 @@ def _unnamed(fields: Fields) -> str:
         return "message"
     if fields.raw("id") is not None:
         return "item_reference"
-    raise Invalid(f"{fields.at('type')} is missing", hint="such as message or function_call")
+    raise wrong(f"{fields.at('type')} is missing", hint="such as message or function_call")
 
 
 def with_phase(parts: tuple[Part, ...], fields: Fields) -> tuple[Part, ...]:
@@ -150,7 +150,7 @@ def read_call(fields: Fields, custom: bool) -> ToolCall:
 def _result(fields: Fields, custom: bool) -> ToolResult:
     call_id, output = fields.name("call_id"), fields.raw("output")
     if output is None:
-        raise Invalid(f"{fields.at('output')} is missing")
+        raise wrong(f"{fields.at('output')} is missing")
     parts = read_parts(output, fields.at("output"), of_tool=True)
     known = tuple(part for part in parts if isinstance(part, Text | Image | File | Foreign))
     return ToolResult(call_id, known, custom=custom, extra=kept(fields))

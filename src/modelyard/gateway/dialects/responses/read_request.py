@@ -12,9 +12,8 @@ from modelyard.domain.chat import (
     ResponseFormat,
     Text,
 )
-from modelyard.errors import Invalid
+from modelyard.gateway.dialects.fields import Fields, wrong
 from modelyard.gateway.dialects.responses.content import NAME
-from modelyard.gateway.dialects.responses.fields import Fields
 from modelyard.gateway.dialects.responses.read_input import Conversation
 from modelyard.gateway.dialects.responses.tools import read_choice, read_tool
 
@@ -68,7 +67,7 @@ def _messages(fields: Fields, conversation: Conversation) -> tuple[Message, ...]
     if given is not None:
         conversation.read(given, "input")
     elif not any(fields.has(name) for name in _ELSEWHERE):
-        raise Invalid("input is missing", hint="a string, or a list of items")
+        raise wrong("input is missing", hint="a string, or a list of items")
     first = (Message("system", (Text(instructions),)),) if instructions else ()
     return first + tuple(conversation.messages)
 
@@ -83,7 +82,7 @@ def _format(fields: Fields) -> tuple[ResponseFormat | None, Members]:
         return None, extra
     kind = form.name("type")
     if kind not in _FORMATS:
-        raise Invalid(f"{form.at('type')} is {kind!r}", hint=f"it may be {', '.join(_FORMATS)}")
+        raise wrong(f"{form.at('type')} is {kind!r}", hint=f"it may be {', '.join(_FORMATS)}")
     if kind != "json_schema":
         return ResponseFormat(kind), extra
     return _schema(form), extra
@@ -92,7 +91,7 @@ def _format(fields: Fields) -> tuple[ResponseFormat | None, Members]:
 def _schema(form: Fields) -> ResponseFormat:
     schema = form.raw("schema")
     if schema is None:
-        raise Invalid(f"{form.at('schema')} is missing")
+        raise wrong(f"{form.at('schema')} is missing")
     Fields(schema, form.at("schema"))
     return ResponseFormat(
         "json_schema", form.name("name"), schema, form.flag("strict"), form.text("description")

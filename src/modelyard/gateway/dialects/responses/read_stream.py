@@ -22,6 +22,7 @@ from modelyard.domain.chat import (
     Used,
 )
 from modelyard.errors import Invalid
+from modelyard.gateway.dialects.fields import Fields
 from modelyard.gateway.dialects.responses.answer import (
     CALLS,
     Outline,
@@ -29,7 +30,6 @@ from modelyard.gateway.dialects.responses.answer import (
     read_outline,
 )
 from modelyard.gateway.dialects.responses.content import NAME
-from modelyard.gateway.dialects.responses.fields import Fields
 from modelyard.gateway.dialects.responses.output import finish_of
 from modelyard.gateway.dialects.responses.reasoning import unsealed
 from modelyard.gateway.dialects.responses.stream_data import (

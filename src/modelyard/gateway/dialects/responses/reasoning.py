@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from modelyard.domain.chat import Thinking
-from modelyard.gateway.dialects.responses.fields import UNREADABLE, Fields
+from modelyard.gateway.dialects.fields import UNREADABLE, Fields
 
 _SIGNED = "signed.1."
 """Begins what this gateway has put into `encrypted_content` itself."""

@@ -3,11 +3,14 @@
 Source: the error object of OpenAI's API reference, and `ResponseError` of its official SDK.
 """
 
+from functools import partial
+
 import msgspec
 
-from modelyard.errors import Invalid
+from modelyard.gateway.dialects import refusals
 from modelyard.gateway.dialects.base import Told
 
+unsupported_content = partial(refusals.unsupported_content, "OpenAI responses")
 _ASKED_WRONGLY = "invalid_prompt"
 _KNOWN = frozenset({
     "server_error", "rate_limit_exceeded", _ASKED_WRONGLY,
@@ -16,34 +19,17 @@ _KNOWN = frozenset({
 """Codes that clients act on: Codex compacts its conversation at `context_length_exceeded`."""
 
 
-def unsupported_content(path: str, what: str) -> Invalid:
-    """A part that an endpoint of this dialect cannot be sent."""
-    return Invalid(
-        f"{path} is {what}, which cannot be sent to an endpoint that speaks OpenAI responses",
-        hint="leave it out, or use a service whose endpoint knows it",
-        code="unsupported_content",
-    )
-
-
-def unsupported_parameter(name: str, why: str) -> Invalid:
-    """A setting without which the answer would be another one."""
-    return Invalid(
-        f"{name} {why}",
-        hint="leave it out, or use a service whose endpoint speaks chat completions",
-        code="unsupported_parameter",
-    )
-
-
-def envelope(error: Told) -> bytes:
-    """The body of an answer that is an error."""
-    return msgspec.json.encode({
-        "error": {
-            "message": error.message,
-            "type": error.kind,
-            "param": error.param,
-            "code": error.code or None,
-        }
-    })  # fmt: skip
+def error_event(error: Told, events: int) -> bytes:
+    """The last event of a stream that broke off after so many, where no response can be told to
+    have failed: its bytes passed through."""
+    told = {
+        "type": "error",
+        "code": error.code or None,
+        "message": error.message,
+        "param": error.param,
+        "sequence_number": events,
+    }
+    return b"event: error\ndata: %b\n\n" % msgspec.json.encode(told)
 
 
 def failure(error: Told) -> dict[str, str | None]:

@@ -13,9 +13,9 @@ import msgspec
 
 from modelyard.domain.chat import Refusal, Text
 from modelyard.errors import Invalid
+from modelyard.gateway.dialects.fields import UNREADABLE, Fields
 from modelyard.gateway.dialects.responses.answer import Kind
 from modelyard.gateway.dialects.responses.content import read_parts
-from modelyard.gateway.dialects.responses.fields import UNREADABLE, Fields
 from modelyard.gateway.dialects.responses.reasoning import reasoning_texts
 
 

@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 import msgspec
 
 from modelyard.domain.chat import Foreign, Members, Request, Tool, ToolChoice
-from modelyard.errors import Invalid
-from modelyard.gateway.dialects.responses.content import NAME
-from modelyard.gateway.dialects.responses.fields import (
+from modelyard.gateway.dialects.fields import (
     UNREADABLE,
     Fields,
     decoded,
     elements,
     is_text,
+    wrong,
 )
+from modelyard.gateway.dialects.responses.content import NAME
 
 _MODES = ("none", "auto", "required")
 _NO_ARGUMENTS = msgspec.Raw(b'{"type":"object","properties":{}}')
@@ -50,7 +50,7 @@ def read_tool(raw: msgspec.Raw, path: str) -> Tool:
 
 def _function(fields: Fields) -> Tool:
     if fields.has("function") and not fields.has("name"):
-        raise Invalid(
+        raise wrong(
             f"{fields.at('name')} is missing",
             hint="name, description and parameters stand beside type here, not in function",
         )
@@ -74,7 +74,7 @@ def read_choice(raw: msgspec.Raw | None, tools: tuple[Tool, ...], path: str) -> 
     if is_text(raw):
         mode = decoded(raw, str, path, "a string")
         if mode not in _MODES:
-            raise Invalid(f"{path} is {mode!r}", hint=f"it may be {', '.join(_MODES)} or an object")
+            raise wrong(f"{path} is {mode!r}", hint=f"it may be {', '.join(_MODES)} or an object")
         return Choice(ToolChoice(mode), tools, {})
     fields = Fields(raw, path)
     kind = fields.name("type")
@@ -88,10 +88,10 @@ def read_choice(raw: msgspec.Raw | None, tools: tuple[Tool, ...], path: str) -> 
 def _allowed(fields: Fields, tools: tuple[Tool, ...]) -> Choice:
     mode = fields.text("mode") or "auto"
     if mode not in _MODES:
-        raise Invalid(f"{fields.at('mode')} is {mode!r}", hint=f"it may be {', '.join(_MODES)}")
+        raise wrong(f"{fields.at('mode')} is {mode!r}", hint=f"it may be {', '.join(_MODES)}")
     raw = fields.raw("tools")
     if raw is None:
-        raise Invalid(f"{fields.at('tools')} is missing")
+        raise wrong(f"{fields.at('tools')} is missing")
     wanted = [_wanted(Fields(value, at)) for value, at in elements(raw, fields.at("tools"))]
     kept = tuple(tool for tool in tools if any(_is(tool, *entry) for entry in wanted))
     return Choice(ToolChoice(mode), kept, {})

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from modelyard.domain.chat import Members, Usage
-from modelyard.gateway.dialects.responses.fields import UNREADABLE
+from modelyard.gateway.dialects.fields import UNREADABLE
 
 _KNOWN = {
     "input_tokens": "input_tokens",

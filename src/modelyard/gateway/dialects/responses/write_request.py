@@ -12,9 +12,9 @@ import msgspec
 
 from modelyard.domain.chat import Members, Request, ResponseFormat, Text
 from modelyard.gateway.dialects.base import Written
+from modelyard.gateway.dialects.refusals import unsupported_parameter
 from modelyard.gateway.dialects.responses.content import NAME
 from modelyard.gateway.dialects.responses.ids import digest
-from modelyard.gateway.dialects.responses.refusals import unsupported_parameter
 from modelyard.gateway.dialects.responses.tools import write_choice, write_tools
 from modelyard.gateway.dialects.responses.write_input import InputWriter
 

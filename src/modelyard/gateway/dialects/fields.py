@@ -22,25 +22,35 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises for bytes that are no JSON, or another value than the one asked for."""
 
 
+def wrong(message: str, hint: str = "") -> Invalid:
+    """A mistake of the client's."""
+    return Invalid(message, hint=hint, code="invalid_request_error")
+
+
 def decoded(raw: bytes | msgspec.Raw, kind: type[T], path: str, what: str) -> T:
     """The value at `path`. Raises Invalid unless it is `what`."""
     try:
         return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError:
+        raise wrong(f"{path} must be {what}, not {_named(raw)}") from None
     except UNREADABLE as error:
-        raise _wrong(raw, path, what, error) from None
+        raise wrong(f"{path} is not valid JSON: {error}", "send a JSON object in UTF-8") from None
 
 
-def _wrong(raw: bytes | msgspec.Raw, path: str, what: str, error: Exception) -> Invalid:
-    if not isinstance(error, msgspec.ValidationError):
-        return Invalid(f"{path} cannot be read as JSON: {error}")
+def _named(raw: bytes | msgspec.Raw) -> str:
     start = bytes(memoryview(raw)[:64]).lstrip()
-    named = _STARTS.get(start[0], "a number") if start else "nothing"
-    return Invalid(f"{path} must be {what}, not {named}")
+    return _STARTS.get(start[0], "a number") if start else "nothing"
 
 
 def is_null(raw: msgspec.Raw) -> bool:
     """Whether a value is null. Values may be large: none is copied for this."""
     return len(memoryview(raw)) == 4 and bytes(raw) == b"null"
+
+
+def elements(raw: msgspec.Raw, path: str, what: str = "a list") -> list[tuple[msgspec.Raw, str]]:
+    """The elements of a list and their paths. Raises Invalid when it is no list."""
+    values = decoded(raw, list[msgspec.Raw], path, what)
+    return [(value, f"{path}[{at}]") for at, value in enumerate(values)]
 
 
 def is_text(raw: msgspec.Raw) -> bool:
@@ -49,7 +59,7 @@ def is_text(raw: msgspec.Raw) -> bool:
 
 
 class Fields:
-    """The members of one object; `path` is where it stands, such as `input[2]`."""
+    """The members of one object; `path` is where it stands, such as `messages[2]`."""
 
     __slots__ = ("_asked", "_members", "path")
 
@@ -61,11 +71,12 @@ class Fields:
 
     @classmethod
     def of(cls, body: bytes) -> "Fields":
-        """The members of a whole body. What is kept of it unread is UTF-8 then. Raises Invalid."""
+        """The members of a whole body. What is kept of it unread is UTF-8 then: endpoints fail on
+        what is none, and the fault would seem theirs. Raises Invalid."""
         try:
-            body.decode()
+            body.isascii() or body.decode()
         except UnicodeDecodeError as error:
-            raise Invalid(f"the body is not UTF-8: {error}") from None
+            raise wrong(f"the body is not UTF-8: {error}", "send a JSON object in UTF-8") from None
         return cls(body, "")
 
     def at(self, name: str) -> str:
@@ -83,15 +94,17 @@ class Fields:
         value = self._members.get(name)
         return None if value is None or is_null(value) else value
 
+    def needed(self, name: str) -> msgspec.Raw:
+        """A member's bytes. Raises Invalid where it is absent or null."""
+        value = self.raw(name)
+        if value is None:
+            raise wrong(f"{self.at(name)} is missing")
+        return value
+
     def get(self, name: str, kind: type[T], what: str) -> T | None:
         """A member; None where it is absent or null. Raises Invalid unless it is `what`."""
         value = self.raw(name)
-        if value is None:
-            return None
-        try:
-            return msgspec.json.decode(value, type=kind)
-        except UNREADABLE as error:
-            raise _wrong(value, self.at(name), what, error) from None
+        return None if value is None else decoded(value, kind, self.at(name), what)
 
     def text(self, name: str) -> str:
         """A string; empty where it is absent."""
@@ -99,21 +112,25 @@ class Fields:
 
     def said(self, name: str) -> str:
         """A string that must be there, be it empty."""
-        value = self.get(name, str, "a string")
-        if value is None:
-            raise Invalid(f"{self.at(name)} is missing")
-        return value
+        return decoded(self.needed(name), str, self.at(name), "a string")
 
     def name(self, name: str) -> str:
         """A string that must be there and say something."""
         value = self.said(name)
         if not value:
-            raise Invalid(f"{self.at(name)} must not be empty")
+            raise wrong(f"{self.at(name)} must not be empty")
+        return value
+
+    def count(self, name: str) -> int | None:
+        """A whole number that is not below nothing."""
+        value = self.get(name, int, "a whole number")
+        if value is not None and value < 0:
+            raise wrong(f"{self.at(name)} is {value}, and must be 0 or more")
         return value
 
     def whole(self, name: str) -> int | None:
-        """An integer."""
-        return self.get(name, int, "an integer")
+        """A whole number."""
+        return self.get(name, int, "a whole number")
 
     def number(self, name: str) -> float | None:
         """A number."""
@@ -124,9 +141,13 @@ class Fields:
         return self.get(name, bool, "a boolean")
 
     def object(self, name: str) -> "Fields | None":
-        """An object."""
+        """An object; None where it is absent."""
         value = self.raw(name)
         return None if value is None else Fields(value, self.at(name))
+
+    def inner(self, name: str) -> "Fields":
+        """An object that must be there."""
+        return Fields(self.needed(name), self.at(name))
 
     def list(self, name: str) -> "list[tuple[msgspec.Raw, str]]":
         """The elements of a list and their paths; empty where it is absent."""
@@ -140,9 +161,3 @@ class Fields:
             for name, value in self._members.items()
             if name not in self._asked and not is_null(value)
         }
-
-
-def elements(raw: msgspec.Raw, path: str, what: str = "a list") -> list[tuple[msgspec.Raw, str]]:
-    """The elements of a list and their paths. Raises Invalid when it is no list."""
-    values = decoded(raw, list[msgspec.Raw], path, what)
-    return [(value, f"{path}[{at}]") for at, value in enumerate(values)]

@@ -1,0 +1,21 @@
+"""What a client asks that an endpoint's dialect has no word for: refused, not silently left out."""
+
+from modelyard.errors import Invalid
+
+
+def unsupported_content(dialect: str, path: str, what: str) -> Invalid:
+    """For a part that cannot be sent to an endpoint of that dialect, named for people."""
+    return Invalid(
+        f"{path} is {what}, which cannot be sent to an endpoint that speaks {dialect}",
+        hint="leave it out, or use a service whose endpoint knows it",
+        code="unsupported_content",
+    )
+
+
+def unsupported_parameter(name: str, why: str) -> Invalid:
+    """For a setting without which the answer would be another one."""
+    return Invalid(
+        f"{name} {why}",
+        hint="leave it out, or use a service whose endpoint knows it",
+        code="unsupported_parameter",
+    )
