@@ -4,9 +4,11 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 from modelyard import errors
+from modelyard.gateway import endings
 from modelyard.gateway.assemble import Assembler
 from modelyard.gateway.dialects import openai, upstream_errors
 from modelyard.gateway.dialects.base import Told
+from modelyard.gateway.endings import EVENTS, JSON
 from modelyard.gateway.failures import Failure
 from modelyard.gateway.stream import StreamBroken, Tally, says_something
 from modelyard.lib.http import ResponseHead
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_HELD_BYTES = 64 * 1024
-JSON = b"Content-Type: application/json\r\n"
-EVENTS = b"Content-Type: text/event-stream; charset=utf-8\r\nCache-Control: no-cache\r\n"
 _PASSED = frozenset({b"content-type", b"retry-after", b"retry-after-ms", b"x-should-retry"})
 """Upstream headers that mean something to the client; all others stay here."""
 _RETRYABLE = frozenset({408, 429, 500, 502, 503, 504, 529})
@@ -116,7 +116,7 @@ class Whole:
         if not _is_text(body):
             fail(self.exchange, GARBLED, "upstream_garbled")
         elif self._reads(body):
-            self.exchange.answer(200, _passed(self._head), body)
+            endings.with_answer(self.exchange, 200, _passed(self._head), body)
 
     def _reads(self, body: bytes) -> bool:
         """Take what the answer says of itself; False when it is none, which has been dealt with."""
@@ -228,7 +228,7 @@ class Assembled(FromStream):
         if not self._done:
             fail(exchange, TRUNCATED, "upstream_truncated")
             return
-        exchange.answer(200, JSON, self._assembler.result())
+        endings.with_answer(exchange, 200, JSON, self._assembler.result())
 
 
 GARBLED = "the upstream's answer is not JSON"
@@ -264,7 +264,7 @@ class Streamed(FromStream):
 
     def _complete(self, last: bytes) -> None:
         self._commit()
-        self.exchange.finish_stream(self._held + last)
+        endings.with_stream_end(self.exchange, self._held + last)
 
     def _pass_on(self, passed: bytes) -> None:
         if not self.tally.events:
@@ -286,7 +286,7 @@ class Streamed(FromStream):
         exchange.mark_first_token()
         exchange.record.status = 200
         if exchange.client is not None:
-            exchange.client.start_stream(200, exchange.own_headers() + EVENTS)
+            exchange.client.start_stream(200, endings.own_headers(exchange) + EVENTS)
 
     def _finish(self, last: bytes) -> None:
         exchange = self.exchange
@@ -365,7 +365,7 @@ def take_error(
     elif error.code == upstream_errors.CONTEXT_LENGTH:
         exchange.fail(Failure(errors.Upstream(error.message, code=code), told=told, blamed=False))
     else:
-        exchange.deliver_error(error, headers)
+        endings.with_upstream_error(exchange, error, headers)
 
 
 def _retry_after_s(head: ResponseHead) -> float:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from modelyard.domain.caching.flights import Flights
 from modelyard.errors import ModelyardError
-from modelyard.gateway import detached
+from modelyard.gateway import detached, endings
+from modelyard.gateway.answers import Cached
 from modelyard.gateway.cache import Lookup, StreamCopy
 from modelyard.gateway.dialects import embeddings
 from modelyard.gateway.render import as_stream, as_whole
@@ -123,11 +124,12 @@ class Seat:
         seen = exchange.seen
         assert seen is not None
         if not seen.stream:
-            exchange.answer_cached(answer, as_whole(answer), stream=False)
+            endings.with_cached(exchange, Cached(answer), as_whole(answer), stream=False)
             return
         options = seen.stream_options
         usage = bool(options is not None and options.include_usage)
-        exchange.answer_cached(answer, as_stream(answer, include_usage=usage), stream=True)
+        events = as_stream(answer, include_usage=usage)
+        endings.with_cached(exchange, Cached(answer), events, stream=True)
 
     # --- while and after upstream answers --------------------------------------------------
 
@@ -190,4 +192,4 @@ class Seat:
 
     def flight_deserted(self) -> None:
         """See `Waiter`."""
-        self._exchange.end_deserted()
+        endings.deserted(self._exchange)

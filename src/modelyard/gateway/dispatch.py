@@ -1,10 +1,10 @@
-"""From an exchange to an attempt at an endpoint, and what is counted at both ends of it."""
+"""From an exchange to an attempt at an endpoint."""
 
 from typing import TYPE_CHECKING
 
 from modelyard import errors
 from modelyard.domain.records import AttemptRecord
-from modelyard.gateway import metering, ways
+from modelyard.gateway import endings, metering, ways
 from modelyard.gateway.attempts import Attempt
 from modelyard.gateway.body import Inspected, named, rewrite
 from modelyard.gateway.catalog import Service
@@ -40,7 +40,9 @@ def begin(exchange: "Exchange") -> Failure | None:
     endpoint = picked.endpoint
     exchange.tried.append(endpoint)
     if exchange.route.counts_only and exchange.route.dialect not in endpoint.spec.dialects:
-        exchange.answer(200, ESTIMATED, b'{"input_tokens":%d}' % metering.input_estimate(exchange))
+        endings.with_answer(
+            exchange, 200, ESTIMATED, b'{"input_tokens":%d}' % metering.input_estimate(exchange)
+        )
         return None
     exchange.translator = translator_of(exchange, endpoint)
     exchange.answering = answering = ways.choose(exchange, seen, endpoint)
@@ -108,44 +110,3 @@ def _model_at(endpoint: Endpoint, service: Service, seen: Inspected) -> str:
     """What the endpoint calls the model; empty where that is what the client calls it."""
     name = service.spec.name
     return endpoint.spec.upstream_model or (name if name != seen.model else "")
-
-
-def close(
-    exchange: "Exchange", outcome: str, message: str = "", *, cancel: bool = True
-) -> Endpoint | None:
-    """The attempt is over; its endpoint, if there was one."""
-    attempt, exchange.attempt = exchange.attempt, None
-    if attempt is None:
-        return None
-    trace, endpoint = attempt.record, attempt.endpoint
-    trace.outcome = outcome
-    trace.error_message = message
-    trace.duration_us = attempt.elapsed_us()
-    if cancel:
-        attempt.cancel()
-    if exchange.work is not None:
-        _close_work(exchange, endpoint, well=outcome == "ok")
-    exchange.gateway.catalog.endpoints.leave(endpoint, probed=attempt.probes)
-    if exchange.service is not None and exchange.service.queue is not None:
-        exchange.gateway.pump_soon(exchange.service.queue)
-    return endpoint
-
-
-def _close_work(exchange: "Exchange", endpoint: Endpoint, *, well: bool) -> None:
-    """Tell the router how it ended, and what the engine said of the prompt."""
-    work, exchange.work = exchange.work, None
-    assert work is not None
-    assert exchange.answering is not None
-    now_s = clock.monotonic_s()
-    usage = exchange.answering.tally.counted()
-    if well and not exchange.route.streams:
-        work.first_token(
-            now_s
-        )  # an embedding is read, not generated: its answer is its first token
-    if not well:
-        work.cancelled(now_s)
-    elif usage is None:
-        work.finished(now_s)
-    else:
-        work.finished(now_s, usage.input_tokens, usage.cache_read_tokens)
-    endpoint.load.cells[1] = int(work.candidate.own_queued)

@@ -13,13 +13,12 @@ from modelyard import errors
 from modelyard.domain.chat import Request
 from modelyard.domain.records import AttemptRecord, Outcome, RequestRecord, copied
 from modelyard.domain.routing import Work
-from modelyard.gateway import answers, dispatch, metering, recovery
+from modelyard.gateway import answers, dispatch, endings, recovery
 from modelyard.gateway.attempts import Attempt
 from modelyard.gateway.body import Inspected
 from modelyard.gateway.caching import Seat
 from modelyard.gateway.catalog import Lane, Service
 from modelyard.gateway.dialects import openai
-from modelyard.gateway.dialects.upstream_errors import UpstreamError
 from modelyard.gateway.endpoints import Endpoint
 from modelyard.gateway.failures import Failure
 from modelyard.gateway.parties import Client, Waits
@@ -34,8 +33,6 @@ from modelyard.ports.ledger import Lease
 if TYPE_CHECKING:
     from modelyard.gateway.core import Gateway
 
-CLIENT_CLOSED = 499
-"""The status of a record whose client went away (nginx's convention; never sent)."""
 _MAX_NAME = 64
 
 
@@ -140,7 +137,7 @@ class Exchange:
             self.refuse(refusal)
             return
         self._begin_record()
-        self._end_with_error(Outcome.REJECTED, error, source=b"gateway", status=status)
+        endings.with_error(self, Outcome.REJECTED, error, source=b"gateway", status=status)
 
     def _begin_record(self) -> None:
         """A record of its own, from the one that stands for all requests like this."""
@@ -229,7 +226,7 @@ class Exchange:
     def fail(self, failure: Failure) -> None:
         """It did not work: try elsewhere while the client has seen nothing, else end."""
         error = failure.error
-        endpoint = dispatch.close(self, error.code, error.message)
+        endpoint = endings.end_attempt(self, error.code, error.message)
         if endpoint is not None and failure.blamed:
             endpoint.failed(clock.monotonic_s(), failure.retry_after_s)
         if self.committed:
@@ -243,20 +240,20 @@ class Exchange:
     def _give_up(self, failure: Failure) -> None:
         if failure.told is not None:
             told, headers = failure.told
-            self.deliver_error(told, headers)
+            endings.with_upstream_error(self, told, headers)
         elif isinstance(failure.error, errors.Unavailable):
             self.refuse(failure.error)
         else:
-            self._end_with_error(Outcome.FAILED, failure.error, source=b"upstream")
+            endings.with_error(self, Outcome.FAILED, failure.error, source=b"upstream")
 
     def _break_off(self, error: errors.ModelyardError) -> None:
         """After the commit an error can only be told inside the stream, and never as `[DONE]`."""
         assert self.answering is not None
         last = self.answering.broken(openai.told(error, 0, self.record.request_id))
-        self._end(Outcome.FAILED, error)
+        endings.close(self, Outcome.FAILED, error)
         if self.client is not None:
             self.client.end_stream(last, clean=self.route.fails_in_words)
-            self._release_client()
+            endings.release_client(self)
 
     # --- endings ---------------------------------------------------------------------------
 
@@ -264,69 +261,13 @@ class Exchange:
         """End before dispatch, with the error as the answer."""
         failed = isinstance(error, errors.Unavailable)
         outcome = Outcome.FAILED if failed else Outcome.REJECTED
-        self._end_with_error(outcome, error, source=b"gateway")
+        endings.with_error(self, outcome, error, source=b"gateway")
 
     def break_down(self) -> None:
         """End because of a fault of ours."""
         error = errors.ModelyardError("the gateway could not handle this request", code="internal")
-        dispatch.close(self, error.code, error.message)
-        self._end_with_error(Outcome.FAILED, error, source=b"gateway")
-
-    def answer(self, status: int, headers: bytes, body: bytes, error_code: str = "") -> None:
-        """End with a whole answer of the upstream's."""
-        endpoint = dispatch.close(self, error_code or "ok")
-        if endpoint is not None and status < 500:
-            endpoint.succeeded()
-        record = self.record
-        record.status = status
-        record.response_bytes = len(body)
-        record.error_code = error_code
-        if self.seat is not None and status < 500 and status not in (408, 429):
-            self.seat.answered(status, body)
-        self._end(_outcome_of(status))
-        if self.client is not None:
-            self.client.answer(status, self.own_headers() + headers, body)
-            self._release_client()
-
-    def answer_cached(self, answer: bytes, body: bytes, *, stream: bool) -> None:
-        """End with an answer that was given before; `body` is it in the form that was asked for."""
-        record = self.record
-        record.status = 200
-        record.response_bytes = len(body)
-        self.answering = answers.Cached(answer)
-        self.mark_first_token()
-        self._end(Outcome.CACHED)
-        if self.client is None:
-            return
-        if stream:
-            self.client.start_stream(200, self.own_headers() + answers.EVENTS)
-            self.client.end_stream(body, clean=True)
-        else:
-            self.client.answer(200, self.own_headers() + answers.JSON, body)
-        self._release_client()
-
-    def deliver_error(self, error: UpstreamError, headers: bytes) -> None:
-        """End with an upstream's error as the answer."""
-        self.record.error_message = error.message
-        headers += b"X-Modelyard-Error-Source: upstream\r\n"
-        code = error.code or f"upstream_{error.status}"
-        self.answer(error.status, headers, error.body, error_code=code)
-
-    def finish_stream(self, last: bytes) -> None:
-        """End a stream that came to its proper end; `last` are its last bytes."""
-        attempt = self.attempt
-        endpoint = dispatch.close(self, "ok", cancel=False)
-        if endpoint is not None:
-            endpoint.succeeded()
-        if attempt is not None:
-            self.gateway.let_finish(attempt)
-        self.record.response_bytes += len(last)
-        if self.seat is not None:
-            self.seat.answered(200, None)
-        self._end(Outcome.COMPLETED)
-        if self.client is not None:
-            self.client.end_stream(last, clean=True)
-            self._release_client()
+        endings.end_attempt(self, error.code, error.message)
+        endings.with_error(self, Outcome.FAILED, error, source=b"gateway")
 
     def cancel(self) -> None:
         """The client went away: stop the upstream, keep the record."""
@@ -336,56 +277,7 @@ class Exchange:
         if self.seat is not None and self.seat.client_left():
             self.deserted = True
             return
-        self.end_deserted()
-
-    def end_deserted(self) -> None:
-        """Nobody waits for the answer any more."""
-        dispatch.close(self, "client_closed")
-        self.record.status = self.record.status if self.committed else CLIENT_CLOSED
-        self.record.error_code = "client_closed"
-        self._end(Outcome.CANCELLED)
-
-    def _end_with_error(
-        self, outcome: Outcome, error: errors.ModelyardError, source: bytes, status: int = 0
-    ) -> None:
-        status = status or openai.status_of(error)
-        body = self.route.error_body(error, status, self.record.request_id)
-        self.record.status = status
-        self.record.response_bytes = len(body)
-        self._end(outcome, error)
-        if self.client is None:
-            return
-        headers = self.own_headers() + b"Content-Type: application/json\r\n"
-        headers += b"X-Modelyard-Error-Source: %b\r\n" % source
-        headers += openai.retry_headers(error, status)
-        self.client.answer(status, headers, body)
-        self._release_client()
-
-    def _end(self, outcome: Outcome, error: errors.ModelyardError | None = None) -> None:
-        """The one ending: settle, record, count, close the slot. Only then the last bytes go."""
-        assert not self.is_over
-        self.is_over = True
-        if self.waits is not None:
-            self.waits.cancel()
-        record = self.record
-        record.outcome = Outcome.CANCELLED if self.deserted else outcome
-        if error is not None:
-            record.error_code, record.error_message = error.code, error.message[:2000]
-        if self.seat is not None:
-            record.cache = self.seat.mark
-            self.seat.failed()
-        record.duration_us = self.elapsed_us()
-        if self.picked is not None and self.variant is not None:
-            record.routing = self.variant.explain(self.picked)
-        metering.settle(self)
-        self.gateway.ended(self)
-        # Both know this exchange: without them it is freed at once, not by a garbage collection.
-        self.answering = self.picked = None
-
-    def _release_client(self) -> None:
-        client, self.client, self.seat = self.client, None, None
-        if client is not None:
-            client.exchange_over()
+        endings.deserted(self)
 
     def check_limits(self, now_s: float) -> None:
         """Called now and then: end what takes too long."""
@@ -395,22 +287,6 @@ class Exchange:
 
     # --- used by the answers ---------------------------------------------------------------
 
-    def own_headers(self) -> bytes:
-        """The headers of ours that every answer carries."""
-        record, lane = self.record, self.lane
-        identity = record.request_id.encode()
-        ours = b"X-Request-Id: %b\r\nX-Modelyard-Revision: %b\r\n" % (
-            identity,
-            record.revision.encode(),
-        )
-        if self.route.names_request:
-            ours += b"Request-Id: %b\r\n" % identity
-        if self.translator is not None and self.translator.dropped:
-            ours += b"X-Modelyard-Dropped: %b\r\n" % self.translator.dropped_header()
-        if self.seat is not None:
-            ours += b"X-Modelyard-Cache: %b\r\n" % self.seat.mark.encode()
-        return ours + metering.headers(lane, self) if lane and lane.counters else ours
-
     def mark_first_token(self) -> None:
         """The first token is here: the endpoint works."""
         if self.record.ttft_us is None:
@@ -419,10 +295,3 @@ class Exchange:
                 self.attempt.endpoint.breaker.probing = False
             if self.work is not None and self.answering and self.answering.streams_upstream:
                 self.work.first_token(clock.monotonic_s())
-
-
-def _outcome_of(status: int) -> Outcome:
-    """Of an upstream's whole answer: what the client did wrong is no failure of ours."""
-    if status < 400:
-        return Outcome.COMPLETED
-    return Outcome.REJECTED if status < 500 and status not in (408, 429) else Outcome.FAILED

@@ -7,7 +7,8 @@ import msgspec
 
 from modelyard import errors
 from modelyard.domain import chat
-from modelyard.gateway.answers import JSON, TRUNCATED, FromStream, fail
+from modelyard.gateway import endings
+from modelyard.gateway.answers import TRUNCATED, FromStream, fail
 from modelyard.gateway.dialects.base import Dialect, Told, Written
 from modelyard.gateway.endpoints import Endpoint
 from modelyard.gateway.stream import MAX_EVENT_BYTES, StreamBroken, Tally
@@ -170,6 +171,9 @@ class Folded(FromStream):
             fail(exchange, TRUNCATED, "upstream_truncated")
             return
         answer = self._folder.answer()
-        exchange.answer(
-            200, JSON, self._translator.client.write_answer(answer, self._translator.asked)
+        endings.with_answer(
+            exchange,
+            200,
+            endings.JSON,
+            self._translator.client.write_answer(answer, self._translator.asked),
         )

@@ -2,15 +2,12 @@
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
 
-from modelyard.lib.connection import Connection
+from modelyard.client.calls import Calls, quoted
 
 
-class ProviderCalls:
-    """A part of `Client`."""
-
-    _connection: Connection
+class ProviderCalls(Calls):
+    """Providers and the keys that are kept for them."""
 
     def providers(self) -> list[dict[str, Any]]:
         """All providers: `{document, generation, kind, url, origin, problem, keys, services,
@@ -19,7 +16,7 @@ class ProviderCalls:
 
     def provider(self, name: str) -> dict[str, Any]:
         """One provider."""
-        return self._connection.call("GET", f"/api/providers/{quote(name, safe='')}")
+        return self._connection.call("GET", f"/api/providers/{quoted(name)}")
 
     def set_provider(
         self, document: Mapping[str, Any], keys: Mapping[str, str] | None = None
@@ -30,20 +27,14 @@ class ProviderCalls:
 
     def test_provider(self, name: str) -> dict[str, Any]:
         """Call it with each of its keys: `{ok, at_us, keys: [{key, ok, said, latency_us}]}`."""
-        return self._connection.call("POST", f"/api/providers/{quote(name, safe='')}/test")
+        return self._connection.call("POST", f"/api/providers/{quoted(name)}/test")
 
     def provider_models(self, name: str) -> list[str]:
         """The models that it lists. Raises Upstream when it does not."""
-        return list(
-            self._connection.call("GET", f"/api/providers/{quote(name, safe='')}/models")["models"]
-        )
+        return list(self._connection.call("GET", f"/api/providers/{quoted(name)}/models")["models"])
 
     def delete_provider(self, name: str, force: bool = False) -> dict[str, Any]:
         """Remove a provider and its stored keys. Raises Conflict when services name it, unless
         `force`."""
-        path = f"/api/providers/{quote(name, safe='')}"
+        path = f"/api/providers/{quoted(name)}"
         return self._connection.call("DELETE", path, params={"force": force})
-
-
-def _path(name: str, rest: str = "") -> str:
-    return f"/api/providers/{quote(name, safe='')}{rest}"
