@@ -7,6 +7,7 @@ file or stored key is in use at the next one. What is missing is said, and the r
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from modelyard.control import prices
 from modelyard.control.documents import provider_spec_of
 from modelyard.domain.documents import providers as documents
 from modelyard.domain.documents import upstreams as wanted
@@ -111,6 +112,7 @@ def endpoints_of(
     usable = [key for key in keys if not key.problem]
     whole = sum(key.weight for key in usable)
     provider = documents.provider(upstream.provider, spec)
+    price = prices.of_provider(spec, upstream.model)
     return [
         endpoint(
             f"{prefix}/{key.number}",
@@ -118,6 +120,7 @@ def endpoints_of(
             upstream.model,
             key.value,
             upstream.weight * key.weight / whole,
+            price,
         )
         for key in usable
     ]

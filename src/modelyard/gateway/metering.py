@@ -85,10 +85,11 @@ def _most_money(exchange: "Exchange", tokens_input: int, tokens_output: int) -> 
     one is not known."""
     most = 0
     for variant in _may_answer(exchange):
-        if variant.price is None:
+        if not variant.prices:
             return None
-        cost = pricing.at_most_nano_usd(variant.price, tokens_input, tokens_output, variant.slots)
-        most = max(most, cost)
+        for price in variant.prices:
+            cost = pricing.at_most_nano_usd(price, tokens_input, tokens_output, variant.slots)
+            most = max(most, cost)
     return most
 
 
@@ -181,9 +182,11 @@ def _charge(exchange: "Exchange", usage: Usage | None) -> None:
     if record.outcome == Outcome.CACHED:
         record.cost_nano_usd = 0
         return
-    if variant is None or variant.price is None or exchange.route.counts_only:
+    if variant is None or exchange.route.counts_only:
         return
-    price = variant.price
+    price = variant.price_at(exchange.picked.endpoint if exchange.picked is not None else None)
+    if price is None:
+        return
     if record.tokens_input is None and record.tokens_output is None and not price.replica_hour:
         return
     cost = _cost(record, price, usage)

@@ -28,7 +28,7 @@ class Variant:
         "_templates",
         "candidates",
         "endpoints",
-        "price",
+        "prices",
         "revision",
         "router",
         "rule",
@@ -39,8 +39,9 @@ class Variant:
         self, revision: snapshots.Revision, endpoints: list[Endpoint], router: Router, rule: str
     ) -> None:
         self.revision = revision
-        self.price = revision.price
         self.endpoints = endpoints
+        self.prices = self._prices()
+        """Of all that may answer; none when one of them is not known."""
         self.slots = min((endpoint.slots for endpoint in endpoints), default=1)
         """Of one endpoint."""
         self.router = router
@@ -48,6 +49,18 @@ class Variant:
         self.candidates: list[Candidate] = []
         """In the order of the endpoints."""
         self._templates: dict[tuple[int, str], str] = {}
+
+    def price_at(self, endpoint: Endpoint | None) -> snapshots.Price | None:
+        """What an answer of that endpoint costs; None when nobody knows."""
+        if self.revision.price is not None or endpoint is None:
+            return self.revision.price
+        return endpoint.spec.price
+
+    def _prices(self) -> tuple[snapshots.Price, ...]:
+        if self.revision.price is not None:
+            return (self.revision.price,)
+        known = [one.spec.price for one in self.endpoints if one.spec.price is not None]
+        return tuple(known) if len(known) == len(self.endpoints) else ()
 
     @classmethod
     def of(

@@ -12,7 +12,7 @@ from modelyard.adapters.secret import BySchemes
 from modelyard.adapters.secret.env import EnvSecrets
 from modelyard.adapters.secret.file import FileSecrets
 from modelyard.adapters.secret.stored import StoredSecrets
-from modelyard.control import documents
+from modelyard.control import documents, prices
 from modelyard.control.leases import Lease
 from modelyard.control.providers import Providers
 from modelyard.control.reconcile import Reconciler
@@ -127,6 +127,38 @@ def test_an_endpoint_for_each_upstream_and_key(yard: Yard) -> None:
     assert [one.upstream_model for one in status.endpoints] == ["x", "x", "y", "z", "z"]
     assert yard.served().revision.endpoints == status.endpoints
     assert status.model == "", "there are several"
+
+
+def test_what_it_costs_is_the_providers_own_price_else_its_list_price(yard: Yard) -> None:
+    own = {"gpt-5-mini": {"input_usd_per_million": 0.1, "output_usd_per_million": 0.5}}
+    yard.provider("a", **openai(prices=own))
+    yard.provider("b", **openai())
+    yard.provider("c", kind="ollama")
+    models = ("gpt-5-mini", "gpt-4.1-mini", "nobody-knows-it")
+    pairs = [{"provider": name, "model": model} for name in "abc" for model in models]
+    yard.service(upstreams=pairs)
+    found = {(one.provider, one.upstream_model): one.price for one in yard.step().endpoints}
+    listed = prices.find("openai", "gpt-5-mini", prices.today())
+    other = prices.find("openai", "gpt-4.1-mini", prices.today())
+    assert listed is not None
+    assert other is not None
+    changed = found["a", "gpt-5-mini"]
+    assert changed is not None
+    assert (changed.input, changed.output) == (10**8, 5 * 10**8)
+    assert found["b", "gpt-5-mini"] == listed.price
+    assert found["a", "gpt-4.1-mini"] == found["b", "gpt-4.1-mini"] == other.price
+    unknown = {place for place, price in found.items() if price is None}
+    assert unknown == {
+        ("a", "nobody-knows-it"),
+        ("b", "nobody-knows-it"),
+        *(("c", m) for m in models),
+    }
+    assert yard.served().revision.price is None, "each endpoint has its own"
+
+
+def test_replicas_of_a_provider_cost_nothing_by_the_hour(yard: Yard) -> None:
+    with pytest.raises(Invalid, match="m: replica_usd_per_hour is for replicas of our own"):
+        yard.provider("a", **openai(prices={"m": {"replica_usd_per_hour": 1}}))
 
 
 def test_equal_keys_leave_the_choice_to_the_routing_rule(yard: Yard) -> None:

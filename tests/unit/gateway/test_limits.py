@@ -142,6 +142,29 @@ async def test_a_price_that_nobody_knows(
         assert (b"price_unknown" in body) is (status == 429)
 
 
+async def test_endpoints_of_a_provider_have_prices_of_their_own(
+    tmp_path: Path, echo: EchoServer
+) -> None:
+    """What answered is charged; what may answer is reserved, and the dearest of all."""
+    url = await echo.start()
+    cheap, dear = (Price(input=0, output=usd * 10**15) for usd in (1, 100))
+    ends = (
+        endpoint(url, "cheap", price=cheap, weight=1000.0),
+        endpoint(url, "dear", price=dear, weight=1.0),
+    )
+    budget = Bounds(budget_nano_usd=1000 * DOLLAR, budget_per="total")
+    async with rig(tmp_path) as one:
+        one.offer(service("echo", *ends), bounds=budget)
+        assert (await ask(one, max_tokens=11))[0] == 429, "100 dollars a token and 11 of them"
+        assert (await ask(one, max_tokens=9))[0] == 200
+        (answered,) = [row for row in one.records() if row["outcome"] == "completed"]
+        rate = {"cheap": DOLLAR, "dear": 100 * DOLLAR}[answered["endpoint"]]
+        assert answered["cost_nano_usd"] == answered["tokens_output"] * rate
+        one.offer(service("echo", ends[0], endpoint(url, "unknown")), bounds=budget)
+        status, _, body = await ask(one, max_tokens=1)
+        assert (status, b"price_unknown" in body) == (429, True), "one of them has no price"
+
+
 async def test_limits_of_a_team_and_a_service_hold_beside_the_keys_own(
     tmp_path: Path, echo: EchoServer
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from modelyard.domain.documents import NAME, PROVIDER, Name, Part, checked, lifted
+from modelyard.domain.documents.prices import PriceSpec
 from modelyard.domain.providers.addresses import base_url, origin_of, problem_with
 from modelyard.domain.providers.endpoints import Provider, dated
 from modelyard.domain.providers.kinds import KINDS, STORE, Dialect
@@ -71,6 +72,16 @@ class ProviderSpec(Part):
     project: str = ""
     models: tuple[str, ...] = Field(default=(), max_length=1000)
     """Those that services may use; empty: all."""
+    prices: dict[str, PriceSpec] = Field(default={}, max_length=1000)
+    """By the model's name there, in place of its list price; a service's own counts more."""
+
+    @field_validator("prices")
+    @classmethod
+    def _no_replicas(cls, value: dict[str, PriceSpec]) -> dict[str, PriceSpec]:
+        for model, price in value.items():
+            if price.replica_usd_per_hour:
+                raise ValueError(f"{model}: replica_usd_per_hour is for replicas of our own")
+        return value
 
     @field_validator("url")
     @classmethod

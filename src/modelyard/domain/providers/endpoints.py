@@ -6,7 +6,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from modelyard.domain.providers.kinds import KINDS, ROUTES, Upstream
-from modelyard.domain.snapshot import Endpoint
+from modelyard.domain.snapshot import Endpoint, Price
 
 _DATED = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
 _DEPLOYED = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
@@ -38,9 +38,14 @@ def credentials(auth: str, api_key: str) -> tuple[str, str]:
 
 
 def endpoint(
-    endpoint_id: str, provider: Provider, model: str, api_key: str = "", weight: float = 1.0
+    endpoint_id: str,
+    provider: Provider,
+    model: str,
+    api_key: str = "",
+    weight: float = 1.0,
+    price: Price | None = None,
 ) -> Endpoint:
-    """How a gateway reaches a model of a provider with one of its keys."""
+    """How a gateway reaches a model of a provider with one of its keys, and what that costs."""
     kind = KINDS[provider.kind]
     return Endpoint(
         id=endpoint_id,
@@ -55,6 +60,7 @@ def endpoint(
         max_tokens_name=kind.max_tokens_name,
         provider=provider.name,
         provider_kind=provider.kind,
+        price=price,
     )
 
 

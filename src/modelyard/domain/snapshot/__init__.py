@@ -48,6 +48,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     provider: str = ""
     """Name of the provider document; empty for replicas and plain URLs."""
     provider_kind: str = ""
+    price: Price | None = None
+    """What it costs where the service has no price of its own; None: nobody knows."""
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):

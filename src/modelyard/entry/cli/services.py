@@ -175,6 +175,8 @@ def show(session: Session, name: str) -> None:
 
 def show_service(out: Output, service: dict[str, Any]) -> None:
     """The answer first, then the evidence."""
+    from modelyard.entry import priced
+
     document, status = service["document"], service["status"] or {}
     phase = status.get("phase", "starting")
     style = {"ready": "bold green", "failed": "bold red", "invalid": "bold red"}
@@ -187,6 +189,7 @@ def show_service(out: Output, service: dict[str, Any]) -> None:
             ("engine", status.get("engine", "")),
             ("revision", status.get("revision", "")),
             ("canary", canary_text(status)),
+            ("price", priced.said(service)),
             ("generation", f"{service['generation']}" + (" (not yet running)" if behind else "")),
         ],
         indent=2,

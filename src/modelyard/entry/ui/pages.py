@@ -10,6 +10,7 @@ from fastapi.templating import Jinja2Templates
 from starlette.concurrency import run_in_threadpool
 
 from modelyard.domain.access import PRIORITIES, ROLES, Principal, holds
+from modelyard.entry import priced
 from modelyard.entry.api.access import audit_entries
 from modelyard.entry.api.allow import allow
 from modelyard.entry.api.answers import respond
@@ -265,7 +266,7 @@ def _about(here: Context, tenant: str, service: str) -> dict[str, Any]:
     if not service:
         return {}
     found = here.app.services.get(tenant, service)
-    price = found["document"]["spec"].get("price") or {}
+    price = priced.price(found)
     name = (found["status"] or {}).get("model", "")
     if not (found["status"] or {}).get("model_version"):
         return {"price": price}

@@ -5,6 +5,7 @@ from typing import Any
 
 from modelyard.domain import services
 from modelyard.domain.services import ServiceSpec
+from modelyard.entry import priced
 from modelyard.errors import Invalid
 
 
@@ -26,6 +27,7 @@ def of(
         ],
         "queue": _queue(spec),
         "cache": _cache(spec),
+        "price": priced.said(service),
         "shadow": {**_named(shadow.service, names), "share": shadow.share} if shadow else None,
         "limits": [one for one in limits if _counts(one["document"]["spec"], name)],
     }
