@@ -126,16 +126,18 @@ async def _read(reader: asyncio.StreamReader) -> Call:
         headers[name.lower()] = value.strip()
     body = await reader.readexactly(int(headers.get("content-length", 0)))
     method, target, _ = line.split(" ")
-    return Call(method, target, headers, json.loads(body) if body else None)
+    is_json = headers.get("content-type", "").startswith("application/json")
+    return Call(method, target, headers, json.loads(body) if body and is_json else body or None)
 
 
 async def _write(
     writer: asyncio.StreamWriter, status: int, headers: dict[str, str], value: Any
 ) -> None:
-    """A JSON value, or text as it is; status 0 says nothing for ever."""
+    """A JSON value, or text and bytes as they are; status 0 says nothing for ever."""
     if not status:
         await asyncio.Event().wait()
-    body = value.encode() if isinstance(value, str) else json.dumps(value).encode()
+    text = value if isinstance(value, str | bytes) else json.dumps(value)
+    body = text if isinstance(text, bytes) else text.encode()
     fields = {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}
     lines = [f"HTTP/1.1 {status} X", *(f"{name}: {text}" for name, text in fields.items())]
     writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)

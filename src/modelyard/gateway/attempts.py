@@ -74,8 +74,12 @@ class Attempt:
     ) -> None:
         """Send the request over a pooled connection, or open one within that time. `headers` are
         further lines of its head, each with its end of line."""
+        self.send(self.endpoint.pool.request(route, request_id, body, headers), connect_timeout_s)
+
+    def send(self, request: bytes, connect_timeout_s: float) -> None:
+        """Send a whole request, as `start` does."""
         self._timeout_s = connect_timeout_s
-        self._request = self.endpoint.pool.request(route, request_id, body, headers)
+        self._request = request
         connection = self.endpoint.pool.take()
         if connection is not None:
             self._connection = connection

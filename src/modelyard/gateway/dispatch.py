@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from modelyard import errors
 from modelyard.domain.records import AttemptRecord
-from modelyard.gateway import endings, metering, ways
+from modelyard.gateway import endings, metering, passing, ways
 from modelyard.gateway.attempts import Attempt
 from modelyard.gateway.body import Inspected, named, rewrite
 from modelyard.gateway.catalog import Service
@@ -46,7 +46,11 @@ def begin(exchange: "Exchange") -> Failure | None:
         return None
     exchange.translator = translator_of(exchange, endpoint)
     exchange.answering = answering = ways.choose(exchange, seen, endpoint)
-    path, body = _request(exchange, service, endpoint, stream=answering.streams_upstream)
+    passed, path, body = b"", "", b""
+    if exchange.route.passes:
+        passed = passing.request(exchange, endpoint, _model_at(endpoint, service, seen))
+    else:
+        path, body = _request(exchange, service, endpoint, stream=answering.streams_upstream)
     exchange.last_activity_s = now_s
     translator = exchange.translator
     record.translated_to = translator.endpoint.name if translator is not None else ""
@@ -66,8 +70,11 @@ def begin(exchange: "Exchange") -> Failure | None:
         exchange.work = variant.router.dispatch(picked.candidate, prompt, now_s)
         endpoint.load.cells[1] = int(picked.candidate.own_queued)
     exchange.attempt = attempt = Attempt(exchange, endpoint, trace, now_s, probes=probes)
-    forwarded = _forwarded(exchange)
-    attempt.start(path, record.request_id, body, service.limits.connect_s, forwarded)
+    if passed:
+        attempt.send(passed, service.limits.connect_s)
+    else:
+        forwarded = _forwarded(exchange)
+        attempt.start(path, record.request_id, body, service.limits.connect_s, forwarded)
     return None
 
 

@@ -160,11 +160,14 @@ def address_of(spec: snapshots.Endpoint) -> Address:
     """Where and how to reach an endpoint."""
     parts = urlsplit(spec.url)
     secure = parts.scheme == "https"
+    base = parts.path.rstrip("/")
+    versioned = base.endswith("/v1") or not spec.provider
     return Address(
         host=parts.hostname or "127.0.0.1",
         port=parts.port or (443 if secure else 80),
         secure=secure,
-        base=parts.path.rstrip("/").removesuffix("/v1"),
+        base=base.removesuffix("/v1"),
+        strips="" if versioned else "/v1",
         api_key=spec.api_key,
         auth=spec.auth,
         headers=spec.headers,

@@ -22,6 +22,7 @@ from modelyard.gateway.dialects import openai
 from modelyard.gateway.endpoints import Endpoint
 from modelyard.gateway.failures import Failure
 from modelyard.gateway.parties import Client, Waits
+from modelyard.gateway.passing import by_service
 from modelyard.gateway.routes import Route
 from modelyard.gateway.translated import Translator
 from modelyard.gateway.variants import Pick, Variant
@@ -101,7 +102,10 @@ class Exchange:
         try:
             caller = gateway.catalog.caller(self.head)
             self.record = caller.record
-            self.seen = seen = self.route.inspect(self.body)
+            if self.route.by_service:
+                self.seen = seen = by_service(self.head)
+            else:
+                self.seen = seen = self.route.inspect(self.body)
             if caller.key.trusted:
                 named = bytes(seen.user) or bytes(seen.safety_identifier)
                 caller = gateway.catalog.speaking_for(caller, named)

@@ -72,6 +72,8 @@ def input_estimate(exchange: "Exchange") -> int:
     """About how many tokens the request has, from its bytes. Embedded images and sounds are
     counted as such, not by their size."""
     body, size, embedded = exchange.body, len(exchange.body), 0
+    if body.startswith(b"--"):
+        return _IMAGE_TOKENS  # a form with a file
     if b";base64," in body:
         pieces = [len(piece) for piece in _EMBEDDED.findall(body)]
         size, embedded = size - sum(pieces), len(pieces) * _IMAGE_TOKENS
@@ -122,7 +124,8 @@ def settle(exchange: "Exchange") -> None:
         return
     tokens: int = (record.tokens_input or 0) + (record.tokens_output or 0)
     money = record.cost_nano_usd or 0
-    if not tokens and record.outcome == Outcome.COMPLETED:
+    unknown = usage is None or bool(record.unpriced)
+    if not tokens and unknown and record.outcome == Outcome.COMPLETED:
         tokens, money = lease.tokens, lease.money_nano_usd  # it did something, nobody knows what
     exchange.gateway.ledger.settle(lease, tokens, money, clock.now_us())
 
@@ -135,6 +138,8 @@ def _count(exchange: "Exchange") -> Usage | None:
     tally = answering.tally
     record.finish_reason = tally.finish_reason
     usage = tally.counted()
+    if usage is not None and usage.server_tools and not usage.input_tokens + usage.output_tokens:
+        return usage  # other units than tokens, of which nobody knows the number
     if usage is not None and not tally.is_partial:
         record.tokens_input = _plausible(usage.input_tokens)
         record.tokens_output = _plausible(usage.output_tokens)
@@ -187,7 +192,8 @@ def _charge(exchange: "Exchange", usage: Usage | None) -> None:
     price = variant.price_at(exchange.picked.endpoint if exchange.picked is not None else None)
     if price is None:
         return
-    if record.tokens_input is None and record.tokens_output is None and not price.replica_hour:
+    nothing = usage is None and record.tokens_input is None and record.tokens_output is None
+    if nothing and not price.replica_hour:
         return
     cost = _cost(record, price, usage)
     if price.replica_hour:

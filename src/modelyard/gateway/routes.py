@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from modelyard import errors
 from modelyard.domain import snapshot as snapshots
+from modelyard.domain.providers.kinds import PASSED as PASSED_ROUTES
+from modelyard.gateway import forms
 from modelyard.gateway.body import (
     Inspected,
     inspect,
@@ -21,6 +23,8 @@ from modelyard.gateway.dialects.responses import RESPONSES
 from modelyard.gateway.dialects.responses import metering as responses
 from modelyard.gateway.dialects.responses.refusals import error_event
 from modelyard.gateway.native import Native
+from modelyard.gateway.passing import PREFIX
+from modelyard.lib.http import RequestHead
 
 
 class Route(NamedTuple):
@@ -46,6 +50,10 @@ class Route(NamedTuple):
     """Whether its clients read the request's id from `request-id`, too."""
     counts_only: bool = False
     """It asks how long a question is: nothing is generated, and nothing is charged."""
+    passes: bool = False
+    """Nobody here knows what it says: bytes go there and come back (`passing`)."""
+    by_service: bool = False
+    """Its path names the service, and its body may be anything."""
 
     def spoken_by(self, endpoint: snapshots.Endpoint) -> Dialect | None:
         """The dialect to ask the endpoint in; None where it is the client's own.
@@ -90,12 +98,29 @@ COUNT_TOKENS = Route(
     streams=False, cached=False, forwards=_ANTHROPIC, names_request=True, counts_only=True,
 )  # fmt: skip
 
+PASSED = tuple(
+    Route(path, "other", forms.inspect, streams=False, cached=False, passes=True)
+    for path in PASSED_ROUTES
+)
+BY_SERVICE = Route("/pass", "other", streams=False, cached=False, passes=True, by_service=True)
+"""`/pass/SERVICE/v1/…`, with any method."""
+
 ROUTES = {
     route.path.encode(): route
     for route in (
-        CHAT_COMPLETIONS, COMPLETIONS, EMBEDDINGS, RESPONSE, MESSAGE, COUNT_TOKENS,
+        CHAT_COMPLETIONS, COMPLETIONS, EMBEDDINGS, RESPONSE, MESSAGE, COUNT_TOKENS, *PASSED,
     )
 }  # fmt: skip
+
+
+def route_of(head: RequestHead) -> Route | None:
+    """The route of a request that calls a model; None for all others."""
+    if head.method == b"POST":
+        route = ROUTES.get(head.path)
+        if route is not None:
+            return route
+    return BY_SERVICE if head.path.startswith(PREFIX) else None
+
 
 _CODECS: tuple[Dialect, ...] = (CHAT, MESSAGES, RESPONSES)
 """Those that a request is translated into, the most widely understood first."""

@@ -13,7 +13,7 @@ from modelyard.gateway import own
 from modelyard.gateway.core import Gateway
 from modelyard.gateway.dialects import openai
 from modelyard.gateway.exchange import Exchange
-from modelyard.gateway.routes import CHAT_COMPLETIONS, ROUTES, Route
+from modelyard.gateway.routes import CHAT_COMPLETIONS, ROUTES, Route, route_of
 from modelyard.lib import clock
 from modelyard.lib.http import (
     CHUNKED,
@@ -118,10 +118,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _model_route(self) -> Route | None:
         """The route of a request that calls a model; None for all others."""
-        head = self._head
-        if head is None or head.method != b"POST":
-            return None
-        return ROUTES.get(head.path)
+        return route_of(self._head) if self._head is not None else None
 
     def _read_head(self) -> bool:
         if not self._started_s:
@@ -197,7 +194,7 @@ class ClientConnection(asyncio.Protocol):
         assert head is not None
         self._pieces, self._size, self._chunks = [], 0, None
         path = head.path
-        route = ROUTES.get(path) if head.method == b"POST" else None
+        route = route_of(head)
         if route is not None:
             self._exchange = Exchange(self._gateway, self, head, body, route, self._started_s)
             self._exchange.run()

@@ -41,22 +41,33 @@ class Address(NamedTuple):
     auth: str = "bearer"
     headers: tuple[tuple[str, str], ...] = ()
     paths: dict[str, str] = {}
+    strips: str = ""
+    """What route paths begin with that is called nothing there."""
+
+    def path_of(self, route: str) -> str:
+        """What a route path is called there."""
+        return self.paths.get(route) or self.base + route.removeprefix(self.strips)
 
     def request_head(self, route: str, without: frozenset[str] = NOTHING) -> bytes:
-        """Everything of a POST head up to the value of Content-Length, but for those of the
-        address's own headers whose names, in lower case, are in `without`."""
+        """Everything of a POST head up to the value of Content-Length, but for those of its own
+        headers whose names, in lower case, are in `without`."""
+        return self.any_head("POST", self.path_of(route), without)
+
+    def any_head(self, method: str, path: str, without: frozenset[str] = NOTHING) -> bytes:
+        """The same of any method, with the path as it is called there."""
         default = 443 if self.secure else 80
         host = f"[{self.host}]" if ":" in self.host else self.host
         authority = host if self.port == default else f"{host}:{self.port}"
-        path = self.paths.get(route) or f"{self.base}{route}"
-        lines = [f"POST {path} HTTP/1.1", f"Host: {authority}"]
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {authority}"]
         if self.api_key:
             name, value = credentials(self.auth, self.api_key)
             lines.append(f"{name}: {value}")
         for name, value in self.headers:
             if name.lower() not in without:
                 lines.append(f"{name}: {value}")
-        lines += ["Content-Type: application/json", "Accept-Encoding: identity", "Content-Length: "]
+        if "content-type" not in without:
+            lines.append("Content-Type: application/json")
+        lines += ["Accept-Encoding: identity", "Content-Length: "]
         return "\r\n".join(lines).encode("latin-1")
 
 
@@ -257,11 +268,20 @@ class Pool:
             body,
         )
 
+    def passed(self, method: str, path: str, request_id: str, body: bytes, headers: bytes) -> bytes:
+        """A whole request of any method to a path as it is called there; `headers` as above."""
+        head = self.address.any_head(method, path, _names(headers))
+        return b"%b%d\r\nX-Request-Id: %b\r\n%b\r\n%b" % (
+            head,
+            len(body),
+            request_id.encode(),
+            headers,
+            body,
+        )
+
     def _head_beside(self, route: str, head: bytes, headers: bytes) -> bytes:
         """The head without those of its own headers that these lines replace."""
-        lines = headers.decode("latin-1").split("\r\n")
-        names = [line.partition(":")[0].strip().lower() for line in lines]
-        replaced = self._own.intersection(names)
+        replaced = self._own & _names(headers)
         if not replaced:
             return head
         bare = self._bare_heads.get((route, replaced))
@@ -310,3 +330,9 @@ class Pool:
         for connection in list(self.idle):
             connection.abort()
         self.idle.clear()
+
+
+def _names(headers: bytes) -> frozenset[str]:
+    """The names of header lines, in lower case."""
+    lines = headers.decode("latin-1").split("\r\n")
+    return frozenset([line.partition(":")[0].strip().lower() for line in lines])

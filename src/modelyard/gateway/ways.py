@@ -6,6 +6,7 @@ from modelyard.gateway.answers import Answering, Assembled, Streamed, Whole
 from modelyard.gateway.body import Inspected
 from modelyard.gateway.endpoints import Endpoint
 from modelyard.gateway.native import EventRelay, WholeInDialect
+from modelyard.gateway.passing import Passing
 from modelyard.gateway.stream import StreamRelay, Tally
 from modelyard.gateway.translated import Folded, TranslatingRelay
 
@@ -25,6 +26,8 @@ def choose(exchange: "Exchange", seen: Inspected, endpoint: Endpoint) -> Answeri
         if seen.stream:
             return Streamed(exchange, EventRelay(Tally(), route.native))
         return WholeInDialect(exchange, route.native)
+    if route.passes:
+        return Passing(exchange)
     if not route.streams:
         return Whole(exchange)
     if seen.stream:

@@ -5,11 +5,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-from modelyard.domain.providers.kinds import KINDS, ROUTES, Upstream
+from modelyard.domain.providers.kinds import KINDS, PASSED, ROUTES, Upstream
 from modelyard.domain.snapshot import Endpoint, Price
 
 _DATED = re.compile(r"\d{4}-\d{2}-\d{2}(-preview)?")
-_DEPLOYED = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+_DEPLOYED = (
+    "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/audio/speech",
+    "/v1/audio/transcriptions", "/v1/audio/translations", "/v1/images/generations",
+    "/v1/images/edits",
+)  # fmt: skip
 """What Azure serves of a deployment under a dated API version."""
 
 
@@ -91,4 +95,4 @@ def _paths(provider: Provider, model: str) -> dict[str, str]:
         return {**deployed, "/v1/models": f"{root}/models{query}"}
     if base.endswith("/v1") and not query:
         return {}
-    return {route: base + route.removeprefix("/v1") + query for route in ROUTES}
+    return {route: base + route.removeprefix("/v1") + query for route in (*ROUTES, *PASSED)}

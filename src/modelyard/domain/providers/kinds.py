@@ -26,6 +26,15 @@ ROUTES = (
 """Route paths of ours that may be called something else at a provider."""
 
 
+PASSED = (
+    "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/audio/translations",
+    "/v1/images/generations", "/v1/images/edits", "/v1/images/variations", "/v1/moderations",
+    "/v1/rerank", "/v1/score", "/v1/classify", "/v1/pooling", "/v1/ocr", "/v1/fim/completions",
+)  # fmt: skip
+"""Route paths that are passed on as they are, for every service: each asks a model for something
+and changes nothing where it goes."""
+
+
 class Upstream(NamedTuple):
     """One place that may answer for a service: a model of a provider, and its share."""
 

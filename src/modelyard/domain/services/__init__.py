@@ -13,6 +13,7 @@ from modelyard.domain.providers.kinds import Dialect
 from modelyard.domain.services.traffic import (
     CacheSpec,
     FallbackSpec,
+    PassedPath,
     QueueSpec,
     RetriesSpec,
     RoutingSpec,
@@ -107,6 +108,8 @@ class ServiceSpec(Part):
     cache: CacheSpec = CacheSpec()
     canary: CanarySpec | None = None
     shadow: ShadowSpec | None = None
+    passes: tuple[PassedPath, ...] = Field(default=(), max_length=64)
+    """Paths that are passed on as they are at `/pass/SERVICE/…`; `*` stands for anything."""
 
     @model_validator(mode="after")
     def _each_fallback_once(self) -> "ServiceSpec":

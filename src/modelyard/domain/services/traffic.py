@@ -1,8 +1,8 @@
 """The parts of a Service document that say how requests reach what it runs."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from modelyard.domain.documents import Name, Part
 
@@ -10,6 +10,8 @@ Rule = Literal["first_token", "prefix", "least_load", "round_robin", "session"]
 Sticky = Literal["session", "key", "none"]
 ErrorClass = Literal["unavailable", "timeout", "error", "rate_limited", "context_length"]
 
+PassedPath = Annotated[str, StringConstraints(pattern=r"^/v1/[A-Za-z0-9._~:@*/-]{1,200}$")]
+"""A path below `/v1`, or a pattern of paths in which `*` stands for anything."""
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
 

@@ -164,6 +164,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     queue: Queue = Queue()
     cache: Cache = Cache()
     shadow: Shadow | None = None
+    passes: tuple[str, ...] = ()
+    """Further paths that are passed on as they are, as patterns such as `/v1/videos/*`."""
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
