@@ -96,8 +96,10 @@ async def test_our_own_refusals_are_classes_of_the_clients(tmp_path: Path) -> No
         with pytest.raises(openai.APIStatusError) as over:
             await one.ask(user=large)
         assert (over.value.status_code, over.value.code) == (413, "body_too_large")
-        with pytest.raises(openai.NotFoundError):
+        with pytest.raises(openai.BadRequestError, match="provide a `model`"):
             await one.client.images.generate(prompt="x")
+        with pytest.raises(openai.NotFoundError):
+            await one.client.vector_stores.list()
 
 
 async def test_a_wrong_key_is_not_tried_twice(tmp_path: Path) -> None:
