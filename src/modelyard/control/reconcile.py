@@ -141,7 +141,7 @@ class Reconciler:
         revision = services.revision_id(name, resolved)
         if launch.launches:
             launch = msgspec.structs.replace(launch, api_key=self._engine_key(revision))
-        return Plan(revision, launch, variant.replicas, model, engine.dialects or ())
+        return Plan(revision, launch, variant.replicas, model, engine.says)
 
     def _engine_key(self, revision: str) -> str:
         """The same for a revision whenever it is planned, and known to nobody outside."""

@@ -4,7 +4,7 @@ A service has a stable revision and perhaps a canary beside it. Whatever happens
 changes nothing about the stable one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,8 +24,8 @@ class Plan(NamedTuple):
     spec: LaunchSpec
     replicas: int
     model: ResolvedModel | None
-    dialects: tuple[str, ...] = ()
-    """What the document says of them; empty: what the engine or the provider says."""
+    says: Mapping[str, Any] = {}
+    """Fields of endpoints on which the document has the last word."""
 
 
 Planned = Plan | ModelyardError
@@ -124,7 +124,7 @@ def provided(document: Document, plan: Plan, served: Served, said: Mapping[str, 
         revision=plan.revision,
         desired_revision=plan.revision,
         **_named(plan),
-        endpoints=_speaking(plan, served.endpoints),
+        endpoints=_said(plan, served.endpoints),
     )
 
 
@@ -149,7 +149,7 @@ def canary_of(
     if served is not None:
         phase, message = _phase_provided(served, problems)
         sound = [one for one in served.endpoints if not problems.get(one.id)]
-        endpoints = _speaking(plan, sound)
+        endpoints = _said(plan, sound)
         return CanaryStatus(**named, phase=phase, message=message, endpoints=endpoints)
     if not plan.spec.launches:
         phase, message = _phase_outside(plan, problems)
@@ -210,17 +210,17 @@ def _phase_provided(served: Served, said: Mapping[str, str]) -> tuple[str, str]:
     return ("ready", "") if any(one in said for one in ids) else ("starting", "asks the provider")
 
 
-def _speaking(plan: Plan, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
-    """With the dialects that the service's document says, if it says any."""
-    if not plan.dialects:
+def _said(plan: Plan, endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
+    """With what the service's document says of them, if it says anything."""
+    if not plan.says:
         return tuple(endpoints)
-    return tuple(msgspec.structs.replace(one, dialects=plan.dialects) for one in endpoints)
+    return tuple(msgspec.structs.replace(one, **plan.says) for one in endpoints)
 
 
 def _outside_endpoints(prefix: str, plan: Plan) -> tuple[Endpoint, ...]:
     """`<prefix>/<n>` for each URL; the canary's ids are never those of the stable revision."""
     spec = plan.spec
-    return tuple(
+    found = (
         Endpoint(
             id=f"{prefix}/{number}",
             url=url,
@@ -228,10 +228,12 @@ def _outside_endpoints(prefix: str, plan: Plan) -> tuple[Endpoint, ...]:
             upstream_model=spec.upstream_model,
             cancels_without_stream=spec.cancels_without_stream,
             slots=spec.slots,
-            dialects=plan.dialects or spec.dialects,
+            dialects=spec.dialects,
+            capabilities=spec.capabilities,
         )
         for number, url in enumerate(spec.urls)
     )
+    return _said(plan, found)
 
 
 def _keep(
@@ -275,7 +277,7 @@ def _named(plan: Plan) -> dict[str, Any]:
 
 def _endpoint(state: ReplicaState, plan: Plan) -> Endpoint:
     spec = plan.spec
-    return Endpoint(
+    found = Endpoint(
         id=state.id,
         url=state.url,
         api_key=spec.api_key,
@@ -283,8 +285,10 @@ def _endpoint(state: ReplicaState, plan: Plan) -> Endpoint:
         cancels_without_stream=spec.cancels_without_stream,
         tells_prompt=spec.tells_prompt,
         slots=spec.slots,
-        dialects=plan.dialects or spec.dialects,
+        dialects=spec.dialects,
+        capabilities=spec.capabilities,
     )
+    return _said(plan, (found,))[0]
 
 
 def _ready(states: Sequence[ReplicaState]) -> list[ReplicaState]:

@@ -46,6 +46,8 @@ class Inspected(msgspec.Struct):
     n: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHOICES)] | None = None
     messages: msgspec.Raw = msgspec.Raw()
     prompt_text: msgspec.Raw = msgspec.field(name="prompt", default=msgspec.Raw())
+    suffix: msgspec.Raw = msgspec.Raw()
+    """Of completions: what comes after the text that is asked for."""
     tools: msgspec.Raw = msgspec.Raw()
 
     def prompt(self) -> bytes:

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 from modelyard import errors
 from modelyard.domain.records import AttemptRecord
-from modelyard.gateway import endings, metering, passing, ways
+from modelyard.gateway import endings, infill, metering, passing, ways
 from modelyard.gateway.attempts import Attempt
-from modelyard.gateway.body import Inspected, named, rewrite
+from modelyard.gateway.body import Inspected, inspect, named, rewrite
 from modelyard.gateway.catalog import Service
 from modelyard.gateway.endpoints import Endpoint
 from modelyard.gateway.failures import Failure
@@ -99,10 +99,12 @@ def _request(
         return translator.endpoint.route, translator.request(model)
     if route.native is not None or not route.streams:
         return route.path, named(exchange.body, seen, model)
+    body = exchange.body
+    if route.infills and seen.suffix and endpoint.spec.fim:
+        body = infill.in_prompt(body, endpoint.spec.fim)
+        seen = inspect(body)
     asks = endpoint.spec.tells_prompt and stream
-    return route.path, rewrite(
-        exchange.body, seen, model=model, force_stream=stream, ask_progress=asks
-    )
+    return route.path, rewrite(body, seen, model=model, force_stream=stream, ask_progress=asks)
 
 
 def _no_endpoint(service: Service) -> errors.Unavailable:

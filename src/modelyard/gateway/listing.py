@@ -5,8 +5,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
+from modelyard.domain.snapshot.capabilities import Capabilities, common, with_said
 from modelyard.gateway.catalog import Service
+
+_NAMES = {
+    "images": "image_input",
+    "audio": "audio_input",
+    "structured_output": "structured_outputs",
+    "reasoning": "thinking",
+}
+"""Anthropic's names, where it has one; the others are ours."""
 
 
 def models(services: Sequence[Service]) -> bytes:
@@ -30,6 +40,7 @@ def model(service: Service) -> bytes:
 
 
 def _model(service: Service) -> dict[str, Any]:
+    known = _capabilities(service)
     created_s = service.spec.created_at_us // 1_000_000
     return {
         "id": service.spec.name,
@@ -41,4 +52,31 @@ def _model(service: Service) -> dict[str, Any]:
         "owned_by": service.spec.tenant,
         "model_version": service.stable.revision.model_version,
         "ready": bool(service.stable.endpoints),
+        "capabilities": {
+            _NAMES.get(name, name): {"supported": able}
+            for name in known.__struct_fields__
+            if isinstance(able := getattr(known, name), bool)
+        },
+        **_sizes(known),
     }
+
+
+def _capabilities(service: Service) -> Capabilities:
+    """Of all that may answer, but for what the document says."""
+    spec = service.spec
+    each = [one.spec for one in service.endpoints()]
+    found = common(
+        replace(one.capabilities, fim=True) if one.fim else one.capabilities for one in each
+    )
+    return with_said(found, spec.capabilities)
+
+
+def _sizes(known: Capabilities) -> dict[str, int]:
+    """By the names that clients look for: Anthropic's, OpenRouter's and vLLM's."""
+    found: dict[str, int] = {}
+    if known.context_tokens:
+        names = ("max_input_tokens", "context_length", "max_model_len")
+        found.update(dict.fromkeys(names, known.context_tokens))
+    if known.max_output_tokens:
+        found.update(dict.fromkeys(("max_tokens", "max_output_tokens"), known.max_output_tokens))
+    return found

@@ -48,6 +48,8 @@ class Route(NamedTuple):
     in the other dialects its connection is cut, so that nobody takes it for whole."""
     names_request: bool = False
     """Whether its clients read the request's id from `request-id`, too."""
+    infills: bool = False
+    """Whether a `suffix` asks for what is missing before it."""
     counts_only: bool = False
     """It asks how long a question is: nothing is generated, and nothing is charged."""
     passes: bool = False
@@ -83,7 +85,7 @@ _MESSAGES = Native(messages.Tally, messages_refusals.error_event)
 _ANTHROPIC = (b"anthropic-version", b"anthropic-beta")
 
 CHAT_COMPLETIONS = Route("/v1/chat/completions", "chat", codec=CHAT)
-COMPLETIONS = Route("/v1/completions", "completions")
+COMPLETIONS = Route("/v1/completions", "completions", infills=True)
 EMBEDDINGS = Route("/v1/embeddings", "embeddings", streams=False)
 RESPONSE = Route(
     "/v1/responses", "responses", inspect_responses, codec=RESPONSES, native=_RESPONSES,

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from modelyard.domain.providers.kinds import Upstream
+from modelyard.domain.snapshot.capabilities import Capabilities
 
 
 class ModelFile(NamedTuple):
@@ -65,6 +66,7 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Models of providers: nothing to launch; the reconciler makes endpoints of them."""
     dialects: tuple[str, ...] = ("chat",)
     """What it speaks natively; `spec.engine.dialects` of a service counts more."""
+    capabilities: Capabilities = Capabilities()
 
     @property
     def launches(self) -> bool:

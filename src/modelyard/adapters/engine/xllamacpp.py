@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from modelyard.domain.snapshot.capabilities import Capabilities
 from modelyard.errors import Invalid
 from modelyard.ports.engine import LaunchSpec, ModelFile, ResolvedModel
 
@@ -72,6 +73,7 @@ class XllamacppEngine:
             cancels_without_stream=False,
             tells_prompt=True,
             dialects=("chat", "count_tokens"),
+            capabilities=_capabilities(model, context),
             slots=chosen.slots,
             memory_bytes=_memory_bytes(model, context * chosen.slots, chosen.kv_cache),
         )
@@ -99,6 +101,21 @@ def _check(name: str, value: Any) -> None:
     low, high = _BOUNDS[name]
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise Invalid(f"spec.engine.{name}: must be a whole number from {low} to {high}")
+
+
+def _capabilities(model: ResolvedModel, context: int) -> Capabilities:
+    """Without a chat template of its own, a model answers in one that it was not taught."""
+    data = model.metadata
+    return Capabilities(
+        chat=data.get("has_chat_template"),
+        tools=data.get("has_tools_template"),
+        images=False,
+        audio=False,
+        structured_output=True,
+        embeddings=False,
+        rerank=False,
+        context_tokens=context,
+    )
 
 
 def _first_file(model: ResolvedModel) -> ModelFile:

@@ -37,6 +37,7 @@ def service(
         cache=_cache(spec),
         shadow=compiled.Shadow(**spec.shadow.model_dump()) if spec.shadow else None,
         passes=spec.passes,
+        capabilities=compiled.Capabilities(**spec.capabilities.model_dump()),
     )
 
 

@@ -22,6 +22,7 @@ def metadata(headers: Sequence[GgufHeader]) -> dict[str, Any]:
     def of(key: str) -> int | None:
         return first.whole(f"{architecture}.{key}")
 
+    template = first.text("tokenizer.chat_template")
     embedding, heads = of("embedding_length"), of("attention.head_count")
     found = {
         "architecture": architecture,
@@ -38,7 +39,8 @@ def metadata(headers: Sequence[GgufHeader]) -> dict[str, Any]:
         or (embedding // heads if embedding and heads else None),
         "sliding_window_tokens": of("attention.sliding_window"),
         "vocabulary": _vocabulary(first) or of("vocab_size"),
-        "has_chat_template": bool(first.text("tokenizer.chat_template")),
+        "has_chat_template": bool(template),
+        "has_tools_template": bool(template) and ("tools" in template or None),
         "tokenizer": first.text("tokenizer.ggml.model"),
     }
     return {

@@ -5,11 +5,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from modelyard.domain.documents import SERVICE, Name, Part, checked, lifted
 from modelyard.domain.documents.prices import PriceSpec as PriceSpec
 from modelyard.domain.providers.kinds import Dialect
+from modelyard.domain.services.abilities import FAMILIES, CapabilitiesSpec, is_template
 from modelyard.domain.services.traffic import (
     CacheSpec,
     FallbackSpec,
@@ -61,10 +62,29 @@ class EngineOptions(BaseModel):
     """What it speaks natively, where that is not what the adapter says: `chat`, `responses`,
     `messages`."""
 
+    fim: str | None = Field(default=None, max_length=500)
+    """How the model is asked to fill in the middle: the name of a family (`qwen`), or a text with
+    `{prefix}` and `{suffix}`; empty: the engine takes a `suffix` itself."""
+
+    @field_validator("fim")
+    @classmethod
+    def _is_template(cls, value: str | None) -> str | None:
+        if value and (value not in FAMILIES and not is_template(value)):
+            known = ", ".join(FAMILIES)
+            raise ValueError(f"must have {{prefix}} and {{suffix}} once each, or be one of {known}")
+        return value
+
     @property
     def options(self) -> dict[str, Any]:
         """What the adapter gets."""
-        return self.model_dump(exclude={"name", "dialects"})
+        return self.model_dump(exclude={"name", "dialects", "fim"})
+
+    @property
+    def says(self) -> dict[str, Any]:
+        """Fields of the endpoints on which the document has the last word."""
+        fim = None if self.fim is None else FAMILIES.get(self.fim, self.fim)
+        said = {"dialects": self.dialects, "fim": fim}
+        return {name: value for name, value in said.items() if value is not None}
 
 
 class CanarySpec(Part):
@@ -110,6 +130,7 @@ class ServiceSpec(Part):
     shadow: ShadowSpec | None = None
     passes: tuple[PassedPath, ...] = Field(default=(), max_length=64)
     """Paths that are passed on as they are at `/pass/SERVICE/…`; `*` stands for anything."""
+    capabilities: CapabilitiesSpec = CapabilitiesSpec()
 
     @model_validator(mode="after")
     def _each_fallback_once(self) -> "ServiceSpec":

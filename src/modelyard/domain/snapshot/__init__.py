@@ -7,6 +7,7 @@ empty, so that a snapshot of an older version, which lacks newer fields, is as g
 
 import msgspec
 
+from modelyard.domain.snapshot.capabilities import Capabilities as Capabilities
 from modelyard.domain.snapshot.prices import Price as Price
 from modelyard.lib.digests import of_bytes
 
@@ -50,6 +51,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     provider_kind: str = ""
     price: Price | None = None
     """What it costs where the service has no price of its own; None: nobody knows."""
+    capabilities: Capabilities = Capabilities()
+    fim: str = ""
+    """How a question with a `suffix` is put to a model that only continues texts: a text with
+    `{prefix}` and `{suffix}` in it. Empty: the endpoint takes `suffix`, or refuses it."""
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,6 +171,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     shadow: Shadow | None = None
     passes: tuple[str, ...] = ()
     """Further paths that are passed on as they are, as patterns such as `/v1/videos/*`."""
+    capabilities: Capabilities = Capabilities()
+    """What the document says of them; all else is what its endpoints can do."""
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):

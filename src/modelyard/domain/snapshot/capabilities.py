@@ -1,5 +1,7 @@
 """What a model can do, as far as anybody has said so."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 
@@ -26,3 +28,34 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """Of question and answer together; 0: not known."""
     max_output_tokens: int = 0
     """Of an answer; 0: not known, or bounded by the context alone."""
+
+
+_SIZES = ("context_tokens", "max_output_tokens")
+
+
+def common(several: Iterable[Capabilities]) -> Capabilities:
+    """What all of them can do: any of them may answer. Sizes are those of the smallest."""
+    each = list(several)
+    if not each:
+        return Capabilities()
+    found: dict[str, bool | int | None] = {}
+    for name in Capabilities.__struct_fields__:
+        values = [getattr(one, name) for one in each]
+        found[name] = min(values) if name in _SIZES else _all(values)
+    return msgspec.convert(found, Capabilities)
+
+
+def _all(values: list[bool | None]) -> bool | None:
+    if False in values:
+        return False
+    return None if None in values else True
+
+
+def with_said(found: Capabilities, said: Capabilities) -> Capabilities:
+    """What is said counts more than what was found out."""
+    given = {
+        name: value
+        for name in Capabilities.__struct_fields__
+        if (value := getattr(said, name)) is not None and (value or name not in _SIZES)
+    }
+    return msgspec.structs.replace(found, **given)

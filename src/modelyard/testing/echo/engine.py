@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from modelyard.domain.snapshot.capabilities import Capabilities
 from modelyard.ports.engine import LaunchSpec, ResolvedModel
 from modelyard.testing.echo import behaviour as behaviours
 
@@ -26,6 +27,7 @@ class EchoEngine:
             files={str(file.local): file.digest for file in model.files} if model else {},
             upstream_model=model.name if model else "echo",
             slots=behaviour.slots,
+            capabilities=Capabilities(chat=True, tools=True, embeddings=True, rerank=False),
             memory_bytes=32 * 1024 * 1024,
             start_timeout_s=30.0 + behaviour.start_s,
         )
