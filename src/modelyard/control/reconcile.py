@@ -141,7 +141,9 @@ class Reconciler:
         revision = services.revision_id(name, resolved)
         if launch.launches:
             launch = msgspec.structs.replace(launch, api_key=self._engine_key(revision))
-        return Plan(revision, launch, variant.replicas, model, engine.dialects or ())
+        replaced = {"keeps": engine.keeps, "lacks": engine.lacks, "dialects": engine.dialects}
+        said = {name: value for name, value in replaced.items() if value is not None}
+        return Plan(revision, launch, variant.replicas, model, said)
 
     def _engine_key(self, revision: str) -> str:
         """The same for a revision whenever it is planned, and known to nobody outside."""

@@ -24,8 +24,9 @@ class Plan(NamedTuple):
     spec: LaunchSpec
     replicas: int
     model: ResolvedModel | None
-    dialects: tuple[str, ...] = ()
-    """What the document says of them; empty: what the engine or the provider says."""
+    said: Mapping[str, Any] = {}
+    """What the document says of its endpoints in place of the engine or the provider: `dialects`,
+    `keeps`, `lacks`."""
 
 
 Planned = Plan | ModelyardError
@@ -94,7 +95,7 @@ def status_of(
         desired_revision=plan.revision,
         **_named(plan),
         replicas=_tidy(wanted),
-        endpoints=tuple(_endpoint(state, plan) for state in ready),
+        endpoints=tuple(_endpoint(state.id, state.url, plan) for state in ready),
     )
 
 
@@ -166,7 +167,7 @@ def canary_of(
         phase=phase,
         message=message,
         replicas=_tidy(wanted),
-        endpoints=tuple(_endpoint(state, plan) for state in _ready(wanted)),
+        endpoints=tuple(_endpoint(state.id, state.url, plan) for state in _ready(wanted)),
     )
 
 
@@ -211,26 +212,16 @@ def _phase_provided(served: Served, said: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _speaking(plan: Plan, endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
-    """With the dialects that the service's document says, if it says any."""
-    if not plan.dialects:
+    """With what the service's document says of them, if it says anything."""
+    if not plan.said:
         return tuple(endpoints)
-    return tuple(msgspec.structs.replace(one, dialects=plan.dialects) for one in endpoints)
+    return tuple(msgspec.structs.replace(one, **plan.said) for one in endpoints)
 
 
 def _outside_endpoints(prefix: str, plan: Plan) -> tuple[Endpoint, ...]:
     """`<prefix>/<n>` for each URL; the canary's ids are never those of the stable revision."""
-    spec = plan.spec
     return tuple(
-        Endpoint(
-            id=f"{prefix}/{number}",
-            url=url,
-            api_key=spec.api_key,
-            upstream_model=spec.upstream_model,
-            cancels_without_stream=spec.cancels_without_stream,
-            slots=spec.slots,
-            dialects=plan.dialects or spec.dialects,
-        )
-        for number, url in enumerate(spec.urls)
+        _endpoint(f"{prefix}/{number}", url, plan) for number, url in enumerate(plan.spec.urls)
     )
 
 
@@ -273,18 +264,21 @@ def _named(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _endpoint(state: ReplicaState, plan: Plan) -> Endpoint:
+def _endpoint(identity: str, url: str, plan: Plan) -> Endpoint:
     spec = plan.spec
-    return Endpoint(
-        id=state.id,
-        url=state.url,
+    planned = Endpoint(
+        id=identity,
+        url=url,
         api_key=spec.api_key,
         upstream_model=spec.upstream_model,
         cancels_without_stream=spec.cancels_without_stream,
         tells_prompt=spec.tells_prompt,
         slots=spec.slots,
-        dialects=plan.dialects or spec.dialects,
+        dialects=spec.dialects,
+        keeps=spec.keeps,
+        lacks=spec.lacks,
     )
+    return _speaking(plan, (planned,))[0]
 
 
 def _ready(states: Sequence[ReplicaState]) -> list[ReplicaState]:

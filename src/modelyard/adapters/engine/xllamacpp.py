@@ -72,6 +72,9 @@ class XllamacppEngine:
             cancels_without_stream=False,
             tells_prompt=True,
             dialects=("chat", "count_tokens"),
+            keeps=("json_object", "json_schema"),
+            # It answers with plain text, whatever the chat template says of tools.
+            lacks=("tool_choice",),
             slots=chosen.slots,
             memory_bytes=_memory_bytes(model, context * chosen.slots, chosen.kv_cache),
         )

@@ -36,6 +36,7 @@ def service(
         queue=compiled.Queue(**spec.queue.model_dump()),
         cache=_cache(spec),
         shadow=compiled.Shadow(**spec.shadow.model_dump()) if spec.shadow else None,
+        guarantees=compiled.Guarantees(**spec.guarantees.model_dump()),
     )
 
 

@@ -26,6 +26,8 @@ class Provider(NamedTuple):
     """Azure's; a date means the older addresses by deployment."""
     models: tuple[str, ...] = ()
     """Those that services may use; empty: all."""
+    keeps: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 def credentials(auth: str, api_key: str) -> tuple[str, str]:
@@ -55,6 +57,8 @@ def endpoint(
         max_tokens_name=kind.max_tokens_name,
         provider=provider.name,
         provider_kind=provider.kind,
+        keeps=provider.keeps,
+        lacks=provider.lacks,
     )
 
 

@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from modelyard.domain.documents import SERVICE, Name, Part, checked, lifted
 from modelyard.domain.documents.prices import PriceSpec as PriceSpec
-from modelyard.domain.providers.kinds import Dialect
+from modelyard.domain.providers.kinds import Dialect, Kept, Lacked
 from modelyard.domain.services.traffic import (
     CacheSpec,
     FallbackSpec,
+    GuaranteesSpec,
     QueueSpec,
     RetriesSpec,
     RoutingSpec,
@@ -59,11 +60,15 @@ class EngineOptions(BaseModel):
     dialects: tuple[Dialect, ...] | None = Field(default=None, min_length=1)
     """What it speaks natively, where that is not what the adapter says: `chat`, `responses`,
     `messages`."""
+    keeps: tuple[Kept, ...] | None = None
+    """What it holds its model to, where that is not what the adapter says."""
+    lacks: tuple[Lacked, ...] | None = None
+    """What it does not know, where that is not what the adapter says."""
 
     @property
     def options(self) -> dict[str, Any]:
         """What the adapter gets."""
-        return self.model_dump(exclude={"name", "dialects"})
+        return self.model_dump(exclude={"name", "dialects", "keeps", "lacks"})
 
 
 class CanarySpec(Part):
@@ -107,6 +112,7 @@ class ServiceSpec(Part):
     cache: CacheSpec = CacheSpec()
     canary: CanarySpec | None = None
     shadow: ShadowSpec | None = None
+    guarantees: GuaranteesSpec = GuaranteesSpec()
 
     @model_validator(mode="after")
     def _each_fallback_once(self) -> "ServiceSpec":

@@ -10,6 +10,8 @@ Rule = Literal["first_token", "prefix", "least_load", "round_robin", "session"]
 Sticky = Literal["session", "key", "none"]
 ErrorClass = Literal["unavailable", "timeout", "error", "rate_limited", "context_length"]
 
+Seen = Literal["auto", "native", "checked", "off"]
+
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
 
@@ -93,3 +95,16 @@ class ShadowSpec(Part):
 
     service: Name
     share: float = Field(default=1.0, ge=0, le=1)
+
+
+class GuaranteesSpec(Part):
+    """How what a request demands of its answer is seen to. `auto` relies on an engine that holds
+    its model to it, and checks all others before the client sees anything; `native` lets streams
+    pass and checks on the way; `checked` holds every stream; `off` looks at nothing."""
+
+    json_schema: Seen = "auto"
+    """Of `json_object` and `json_schema`."""
+    tool_choice: Seen = "auto"
+    """Of calls that must be made, and of the arguments of strict tools."""
+    repair: bool = True
+    """Whether the model is told once what is wrong, and asked again."""

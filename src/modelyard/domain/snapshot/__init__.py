@@ -48,6 +48,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     provider: str = ""
     """Name of the provider document; empty for replicas and plain URLs."""
     provider_kind: str = ""
+    keeps: tuple[str, ...] = ()
+    """What it holds its model to: `json_object`, `json_schema`, `tool_choice`."""
+    lacks: tuple[str, ...] = ()
+    """What it does not know or takes no notice of: those, `logprobs`, `n`, `stop`."""
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,6 +151,17 @@ class Shadow(msgspec.Struct, frozen=True, kw_only=True):
     share: float = 1.0
 
 
+class Guarantees(msgspec.Struct, frozen=True, kw_only=True):
+    """How what a request demands of its answer is seen to; see `domain/guarantees`."""
+
+    json_schema: str = "auto"
+    """`auto`, `native`, `checked` or `off`: of the form of the text."""
+    tool_choice: str = "auto"
+    """The same of calls and their arguments."""
+    repair: bool = True
+    """Whether the model is told what is wrong with its answer and asked once more."""
+
+
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """What clients call by name."""
 
@@ -162,6 +177,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     queue: Queue = Queue()
     cache: Cache = Cache()
     shadow: Shadow | None = None
+    guarantees: Guarantees = Guarantees()
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):

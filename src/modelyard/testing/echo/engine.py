@@ -26,6 +26,7 @@ class EchoEngine:
             files={str(file.local): file.digest for file in model.files} if model else {},
             upstream_model=model.name if model else "echo",
             slots=behaviour.slots,
+            lacks=("json_object", "json_schema", "logprobs", "stop"),
             memory_bytes=32 * 1024 * 1024,
             start_timeout_s=30.0 + behaviour.start_s,
         )
