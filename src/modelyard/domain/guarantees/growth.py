@@ -19,8 +19,8 @@ _SAME_PLACE = ("not", "if", "then", "else", "propertyNames")
 _SAME_PLACE_LISTS = ("allOf", "anyOf", "oneOf")
 _SAME_PLACE_MAPS = ("dependentSchemas", "dependencies")
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
-_OF_OBJECTS = ("additionalProperties", "unevaluatedProperties")
-_OF_ARRAYS = ("items", "additionalItems", "contains", "unevaluatedItems")
+_OTHER_ITEMS = ("items", "additionalItems")
+_ALL_ITEMS = ("contains", "unevaluatedItems")
 
 
 class Looks(NamedTuple):
@@ -45,10 +45,10 @@ class Parts(NamedTuple):
 
     same: list[Any]
     named: list[Any]
-    """Of members with different names: one place meets one of them."""
+    """Of members with different names, and of those that have no name: one place meets one."""
     objects: list[Any]
     listed: list[Any]
-    """Of elements at different places of a list."""
+    """Of elements at different places of a list, and of those behind them."""
     arrays: list[Any]
 
 
@@ -106,7 +106,10 @@ class _Growth:
         if known is not None:
             return known
         if identity in self._open:
-            return _ONE  # the same part at the same place: the checker notices it, too
+            # It says nothing of the answer, and checkers turn in circles.
+            raise _UncountableError(
+                "names a part that names it again at the same place of an answer"
+            )
         self._steps += 1
         if self._steps > _MOST_STEPS:
             raise _UncountableError(_ENDLESS)
@@ -135,13 +138,18 @@ class _Growth:
         if parts is None:
             if isinstance(schema.get("$id"), str) and schema is not self._root:
                 raise _UncountableError("has an $id below its top, and refers to its parts")
-            items = schema.get("items")
             parts = self._parts[id(schema)] = Parts(
                 list(self._same_place(schema)),
-                list(_values(schema.get("properties"))),
-                [*_values(schema.get("patternProperties")), *_members(schema, _OF_OBJECTS)],
-                list(items if isinstance(items, list) else schema.get("prefixItems") or ()),
-                list(_members(schema, _OF_ARRAYS)),
+                [
+                    *_values(schema.get("properties")),
+                    *_members(schema, ("additionalProperties",)),
+                ],
+                [
+                    *_values(schema.get("patternProperties")),
+                    *_members(schema, ("unevaluatedProperties",)),
+                ],
+                [*_listed(schema), *_members(schema, _OTHER_ITEMS)],
+                list(_members(schema, _ALL_ITEMS)),
             )
         return parts
 
@@ -173,6 +181,13 @@ class _Growth:
 
 def _members(schema: dict[str, Any], names: tuple[str, ...]) -> Iterator[Any]:
     yield from (schema[name] for name in names if isinstance(schema.get(name), dict))
+
+
+def _listed(schema: dict[str, Any]) -> Iterator[Any]:
+    """`prefixItems`, which were `items` before."""
+    for name in ("items", "prefixItems"):
+        if isinstance(schema.get(name), list):
+            yield from schema[name]
 
 
 def _values(mapping: Any) -> Iterator[Any]:
