@@ -28,7 +28,7 @@ class Schema:
 
     __slots__ = ("_refers", "_validator")
 
-    def __init__(self, validator: jsonschema_rs.Validator, *, refers: bool) -> None:
+    def __init__(self, validator: "jsonschema_rs.Validator", *, refers: bool) -> None:
         self._validator = validator
         self._refers = refers
 
@@ -98,7 +98,7 @@ def _compile(raw: bytes, path: str) -> Schema:
     return Schema(validator, refers=refers)
 
 
-def _validator(value: dict[str, Any] | bool, path: str) -> jsonschema_rs.Validator:
+def _validator(value: dict[str, Any] | bool, path: str) -> "jsonschema_rs.Validator":
     try:
         return jsonschema_rs.validator_for(
             value,
