@@ -63,7 +63,7 @@ def _refuse_lacking(seen: Inspected, endpoint: Endpoint) -> None:
 def _demands(seen: Inspected) -> bool:
     """Whether anything may be demanded of the answer; what exactly is read only then."""
     return (
-        bytes(seen.response_format) not in _NOTHING
+        b"json_" in bytes(seen.response_format)
         or bytes(seen.tool_choice) not in _FREE
         or bytes(seen.function_call) not in _FREE
         or b'"strict"' in bytes(seen.tools)
