@@ -94,7 +94,7 @@ def status_of(
         desired_revision=plan.revision,
         **_named(plan),
         replicas=_tidy(wanted),
-        endpoints=tuple(_endpoint(state, plan) for state in ready),
+        endpoints=tuple(_endpoint(state.id, state.url, plan) for state in ready),
     )
 
 
@@ -166,7 +166,7 @@ def canary_of(
         phase=phase,
         message=message,
         replicas=_tidy(wanted),
-        endpoints=tuple(_endpoint(state, plan) for state in _ready(wanted)),
+        endpoints=tuple(_endpoint(state.id, state.url, plan) for state in _ready(wanted)),
     )
 
 
@@ -219,19 +219,8 @@ def _said(plan: Plan, endpoints: Iterable[Endpoint]) -> tuple[Endpoint, ...]:
 
 def _outside_endpoints(prefix: str, plan: Plan) -> tuple[Endpoint, ...]:
     """`<prefix>/<n>` for each URL; the canary's ids are never those of the stable revision."""
-    spec = plan.spec
     found = (
-        Endpoint(
-            id=f"{prefix}/{number}",
-            url=url,
-            api_key=spec.api_key,
-            upstream_model=spec.upstream_model,
-            cancels_without_stream=spec.cancels_without_stream,
-            slots=spec.slots,
-            dialects=spec.dialects,
-            capabilities=spec.capabilities,
-        )
-        for number, url in enumerate(spec.urls)
+        _endpoint(f"{prefix}/{number}", url, plan) for number, url in enumerate(plan.spec.urls)
     )
     return _said(plan, found)
 
@@ -275,11 +264,11 @@ def _named(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _endpoint(state: ReplicaState, plan: Plan) -> Endpoint:
+def _endpoint(identity: str, url: str, plan: Plan) -> Endpoint:
     spec = plan.spec
     found = Endpoint(
-        id=state.id,
-        url=state.url,
+        id=identity,
+        url=url,
         api_key=spec.api_key,
         upstream_model=spec.upstream_model,
         cancels_without_stream=spec.cancels_without_stream,
@@ -287,6 +276,8 @@ def _endpoint(state: ReplicaState, plan: Plan) -> Endpoint:
         slots=spec.slots,
         dialects=spec.dialects,
         capabilities=spec.capabilities,
+        keeps=spec.keeps,
+        lacks=spec.lacks,
     )
     return _said(plan, (found,))[0]
 

@@ -170,7 +170,7 @@ class FromStream(ABC):
         belongs to it; the client's own mistakes are not tried elsewhere."""
         told = upstream_errors.read_event(error.event) if error.event else None
         if told is None or told.status >= 500 or self.exchange.committed:
-            self.exchange.fail(Failure(error))
+            self.exchange.fail(Failure(error, blamed=error.blamed))
         else:
             take_error(self.exchange, told)
 

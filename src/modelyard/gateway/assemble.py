@@ -86,10 +86,23 @@ def _merge_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
             continue
         if name == "tool_calls":
             _merge_tool_calls(message.setdefault("tool_calls", []), value)
-        elif name != "role" and isinstance(value, str):
-            message[name] = (message.get(name) or "") + value
-        else:
+        elif name in ("role", "id"):
             message[name] = value
+        else:
+            message[name] = _joined(message.get(name), value)
+
+
+def _joined(old: Any, new: Any) -> Any:
+    """Texts and lists go on, objects (`function_call`, `audio`) grow member by member."""
+    if isinstance(old, str) and isinstance(new, str):
+        return old + new
+    if isinstance(old, list) and isinstance(new, list):
+        return old + new
+    if isinstance(new, dict):
+        grown = dict(old) if isinstance(old, dict) else {}
+        _merge_delta(grown, new)
+        return grown
+    return new
 
 
 def _merge_tool_calls(calls: list[dict[str, Any]], pieces: list[dict[str, Any]]) -> None:

@@ -49,12 +49,30 @@ class Inspected(msgspec.Struct):
     suffix: msgspec.Raw = msgspec.Raw()
     """Of completions: what comes after the text that is asked for."""
     tools: msgspec.Raw = msgspec.Raw()
+    response_format: msgspec.Raw = msgspec.Raw()
+    tool_choice: msgspec.Raw = msgspec.Raw()
+    function_call: msgspec.Raw = msgspec.Raw()
+    stop: msgspec.Raw = msgspec.Raw()
+    logprobs: msgspec.Raw = msgspec.Raw()
 
     def prompt(self) -> bytes:
         """What the engine reads, in about its order, as the client wrote it: prompts that begin
         with the same bytes begin with the same tokens."""
         text = bytes(self.messages) or bytes(self.prompt_text)
         return bytes(self.tools) + text if self.tools else text
+
+
+def asks_more(seen: Inspected) -> bool:
+    """Whether there is anything in the request that some endpoint may not do: most have nothing."""
+    return bool(
+        seen.tools
+        or seen.stop
+        or seen.response_format
+        or seen.n
+        or seen.tool_choice
+        or seen.logprobs
+        or seen.function_call
+    )
 
 
 class _Messages(msgspec.Struct):
@@ -67,6 +85,10 @@ class _Messages(msgspec.Struct):
     system: msgspec.Raw = msgspec.Raw()
     tools: msgspec.Raw = msgspec.Raw()
     metadata: msgspec.Raw = msgspec.Raw()
+    output_config: msgspec.Raw = msgspec.Raw()
+    output_format: msgspec.Raw = msgspec.Raw()
+    tool_choice: msgspec.Raw = msgspec.Raw()
+    stop_sequences: msgspec.Raw = msgspec.Raw()
 
 
 class _Responses(msgspec.Struct):
@@ -80,6 +102,8 @@ class _Responses(msgspec.Struct):
     tools: msgspec.Raw = msgspec.Raw()
     user: msgspec.Raw = msgspec.Raw()
     safety_identifier: msgspec.Raw = msgspec.Raw()
+    text: msgspec.Raw = msgspec.Raw()
+    tool_choice: msgspec.Raw = msgspec.Raw()
 
 
 _decoder = msgspec.json.Decoder(Inspected)
@@ -106,6 +130,9 @@ def inspect_messages(body: bytes) -> Inspected:
         messages=seen.messages,
         tools=msgspec.Raw(bytes(seen.tools) + bytes(seen.system)),
         user=seen.metadata,
+        response_format=seen.output_config or seen.output_format,
+        tool_choice=seen.tool_choice,
+        stop=seen.stop_sequences,
     )
 
 
@@ -120,6 +147,8 @@ def inspect_responses(body: bytes) -> Inspected:
         tools=msgspec.Raw(bytes(seen.tools) + bytes(seen.instructions)),
         user=seen.user,
         safety_identifier=seen.safety_identifier,
+        response_format=seen.text,
+        tool_choice=seen.tool_choice,
     )
 
 

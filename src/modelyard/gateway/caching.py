@@ -135,8 +135,8 @@ class Seat:
 
     def sees(self, data: bytes) -> None:
         """Bytes of the upstream's stream, before anything is taken out of them."""
-        if not self._found.keeps:
-            return
+        if not self._found.keeps or self._exchange.translator is not None:
+            return  # what a translated stream says is not what its client is told
         if self._copy is None:
             self._copy = StreamCopy()
         self._copy.feed(data)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from modelyard.domain.guarantees import Schemas
 from modelyard.domain.records import AttemptRecord, Outcome, RequestRecord
 from modelyard.domain.snapshot import AccessKey, Snapshot
 from modelyard.gateway import listing
@@ -64,6 +65,7 @@ class Gateway:
         self.metrics = Metrics(self.region)
         self.active: set[Exchange] = set()
         self.cache = AnswerCache(settings.cache_bytes)
+        self.schemas = Schemas()
         self.shadows = 0
         """Copies for shadow services that are open."""
         self.heads = HeadCache()

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 from modelyard import errors
 from modelyard.domain.records import AttemptRecord
-from modelyard.gateway import endings, infill, metering, passing, ways
+from modelyard.gateway import endings, guarantees, infill, metering, passing, ways
 from modelyard.gateway.attempts import Attempt
-from modelyard.gateway.body import Inspected, inspect, named, rewrite
+from modelyard.gateway.body import Inspected, asks_more, inspect, named, rewrite
 from modelyard.gateway.catalog import Service
 from modelyard.gateway.endpoints import Endpoint
 from modelyard.gateway.failures import Failure
@@ -45,6 +45,8 @@ def begin(exchange: "Exchange") -> Failure | None:
         )
         return None
     exchange.translator = translator_of(exchange, endpoint)
+    if asks_more(seen) and not exchange.route.passes:
+        guarantees.prepare(exchange, seen, endpoint)
     exchange.answering = answering = ways.choose(exchange, seen, endpoint)
     passed, path, body = b"", "", b""
     if exchange.route.passes:
@@ -52,8 +54,7 @@ def begin(exchange: "Exchange") -> Failure | None:
     else:
         path, body = _request(exchange, service, endpoint, stream=answering.streams_upstream)
     exchange.last_activity_s = now_s
-    translator = exchange.translator
-    record.translated_to = translator.endpoint.name if translator is not None else ""
+    record.translated_to = _translated_to(exchange)
     record.attempts += 1
     record.endpoint = endpoint.id
     trace = AttemptRecord(
@@ -76,6 +77,13 @@ def begin(exchange: "Exchange") -> Failure | None:
         forwarded = _forwarded(exchange)
         attempt.start(path, record.request_id, body, service.limits.connect_s, forwarded)
     return None
+
+
+def _translated_to(exchange: "Exchange") -> str:
+    translator = exchange.translator
+    if translator is None or translator.endpoint.name == exchange.route.dialect:
+        return ""
+    return translator.endpoint.name
 
 
 def _forwarded(exchange: "Exchange") -> bytes:

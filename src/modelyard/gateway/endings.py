@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from modelyard import errors
 from modelyard.domain.records import Outcome
-from modelyard.gateway import metering
+from modelyard.gateway import checking, metering
 from modelyard.gateway.dialects import openai
 from modelyard.gateway.dialects.upstream_errors import UpstreamError
 from modelyard.lib import clock
@@ -23,7 +23,9 @@ CLIENT_CLOSED = 499
 def with_answer(
     exchange: "Exchange", status: int, headers: bytes, body: bytes, error_code: str = ""
 ) -> None:
-    """End with a whole answer of the upstream's."""
+    """End with a whole answer of the upstream's, unless it breaks what was promised of it."""
+    if exchange.pledge is not None and status == 200 and not checking.accepts(exchange, body):
+        return
     endpoint = end_attempt(exchange, error_code or "ok")
     if endpoint is not None and status < 500:
         endpoint.succeeded()

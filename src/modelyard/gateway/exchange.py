@@ -23,6 +23,7 @@ from modelyard.gateway.endpoints import Endpoint
 from modelyard.gateway.failures import Failure
 from modelyard.gateway.parties import Client, Waits
 from modelyard.gateway.passing import by_service
+from modelyard.gateway.pledges import Pledge
 from modelyard.gateway.routes import Route
 from modelyard.gateway.translated import Translator
 from modelyard.gateway.variants import Pick, Variant
@@ -43,8 +44,8 @@ class Exchange:
     __slots__ = (
         "_step", "answering", "asked", "attempt", "attempts", "body", "caused_by", "client",
         "committed", "deserted", "fallbacks_tried", "gateway", "head", "is_over", "lane",
-        "last_activity_s", "lease", "picked", "record", "route", "seat", "seen", "service",
-        "shadow", "slot", "started_s", "translator", "tried", "variant", "waits", "work",
+        "last_activity_s", "lease", "picked", "pledge", "record", "route", "seat", "seen",
+        "service", "shadow", "slot", "started_s", "translator", "tried", "variant", "waits", "work",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +83,8 @@ class Exchange:
         self.answering: answers.Answering | None = None
         self.translator: Translator | None = None
         """Of the present attempt; None where the endpoint speaks the client's dialect."""
+        self.pledge: Pledge | None = None
+        """What the client was promised of the answer; None for most."""
         self.tried: list[Endpoint] = []
         """Of the service that is to answer."""
         self.attempts: list[AttemptRecord] = []

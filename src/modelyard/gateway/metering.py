@@ -114,6 +114,8 @@ def headers(lane: "Lane", exchange: "Exchange") -> bytes:
 def settle(exchange: "Exchange") -> None:
     """Fill in tokens and cost of the record, and correct the reservation to them."""
     usage = _count(exchange)
+    if exchange.pledge is not None:
+        usage = exchange.pledge.with_spent(exchange.record, usage)
     _charge(exchange, usage)
     lease = exchange.lease
     if lease is None:

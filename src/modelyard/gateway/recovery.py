@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from modelyard import errors
 from modelyard.domain import resilience
+from modelyard.gateway import guarantees
+from modelyard.gateway.checking import Unkept
 from modelyard.gateway.failures import Failure
 from modelyard.lib import clock
 
@@ -24,6 +26,8 @@ def recover(exchange: "Exchange", failure: Failure) -> bool:
     """Whether something else is tried."""
     if failure.final:
         return False
+    if isinstance(failure.error, Unkept):
+        return guarantees.repair(exchange)
     kind = resilience.class_of(failure.error, failure.status)
     return _retry(exchange, kind) or _fall_back(exchange, kind)
 

@@ -73,6 +73,14 @@ class Route(NamedTuple):
             code="no_dialect",
         )
 
+    def asked_in(self, endpoint: snapshots.Endpoint) -> Dialect | None:
+        """The dialect to ask an endpoint in that is asked something else than the client asked:
+        chat completions where it speaks them. None: such requests are not put into words."""
+        if self.codec is None:
+            return None
+        spoken = CHAT if CHAT.name in endpoint.dialects else self.codec
+        return self.spoken_by(endpoint) or _of_endpoint(spoken, endpoint)
+
     def error_body(
         self, error: errors.ModelyardError, status: int = 0, request_id: str = ""
     ) -> bytes:

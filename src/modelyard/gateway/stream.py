@@ -278,6 +278,8 @@ class StreamBroken(Upstream):
     upstream told, if it told one."""
 
     code = "upstream_stream_error"
+    blamed = True
+    """Whether the endpoint is at fault, and is left alone for a while."""
 
     def __init__(self, message: str, passed: bytes, event: bytes = b"") -> None:
         super().__init__(message)

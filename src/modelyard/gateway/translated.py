@@ -28,6 +28,8 @@ class Translator:
         self, asked: chat.Request, client: Dialect, endpoint: Dialect, request_id: str
     ) -> None:
         self.asked = asked
+        self.sent = asked
+        """What the endpoint is asked, where that is not all that the client asked."""
         self.client = client
         self.endpoint = endpoint
         self.request_id = request_id
@@ -41,7 +43,7 @@ class Translator:
     def request(self, model: str) -> bytes:
         """The request for the endpoint. Raises Invalid for what cannot be said to it."""
         wanted = msgspec.structs.replace(
-            self.asked, model=model or self.asked.model, stream=True, include_usage=True
+            self.sent, model=model or self.asked.model, stream=True, include_usage=True
         )
         written: Written = self.endpoint.write_request(wanted)
         self.dropped = written.dropped
@@ -74,6 +76,8 @@ class _Reading:
         self.ended = False
         """Whether it said why it ended: all that comes now is usage."""
         self.done = False
+        self.is_cut = False
+        """Whether its end is ours, and the endpoint would go on."""
 
     def feed(self, piece: bytes) -> list[chat.Event]:
         """What this piece says. Raises StreamBroken."""
@@ -104,10 +108,11 @@ class _Reading:
             tally.told = event.usage
         elif isinstance(event, chat.Ended):
             self.ended = True
+            self.done = self.is_cut = event.cut
             tally.finish_reason = event.finish
         elif not isinstance(event, chat.Started):
             tally.events += 1
-        tally.is_partial = not self.ended
+        tally.is_partial = not self.ended or self.is_cut
 
 
 class TranslatingRelay:
@@ -160,6 +165,8 @@ class Folded(FromStream):
             self._folder.add(event)
         if self.tally.events:
             self.exchange.mark_first_token()
+        if self._reading.is_cut:
+            self._give()
 
     def _finish(self, last: bytes) -> None:
         exchange = self.exchange
@@ -170,10 +177,9 @@ class Folded(FromStream):
         if not self._reading.ended:
             fail(exchange, TRUNCATED, "upstream_truncated")
             return
-        answer = self._folder.answer()
-        endings.with_answer(
-            exchange,
-            200,
-            endings.JSON,
-            self._translator.client.write_answer(answer, self._translator.asked),
-        )
+        self._give()
+
+    def _give(self) -> None:
+        translator = self._translator
+        body = translator.client.write_answer(self._folder.answer(), translator.asked)
+        endings.with_answer(self.exchange, 200, endings.JSON, body)

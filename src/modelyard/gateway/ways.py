@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from modelyard.gateway.answers import Answering, Assembled, Streamed, Whole
+from modelyard.gateway.answers import Answering, Assembled, Relay, Streamed, Whole
 from modelyard.gateway.body import Inspected
+from modelyard.gateway.checking import Watched
 from modelyard.gateway.endpoints import Endpoint
 from modelyard.gateway.native import EventRelay, WholeInDialect
 from modelyard.gateway.passing import Passing
@@ -19,20 +20,25 @@ def choose(exchange: "Exchange", seen: Inspected, endpoint: Endpoint) -> Answeri
     translator = exchange.translator
     if translator is not None:
         if seen.stream:
-            return Streamed(exchange, TranslatingRelay(Tally(), translator))
+            return _streamed(exchange, TranslatingRelay(Tally(), translator))
         return Folded(exchange, translator)
     route = exchange.route
     if route.native is not None:
         if seen.stream:
-            return Streamed(exchange, EventRelay(Tally(), route.native))
+            return _streamed(exchange, EventRelay(Tally(), route.native))
         return WholeInDialect(exchange, route.native)
     if route.passes:
         return Passing(exchange)
     if not route.streams:
         return Whole(exchange)
     if seen.stream:
-        return Streamed(exchange, _relay(seen))
+        return _streamed(exchange, _relay(seen))
     return Whole(exchange) if endpoint.cancels_without_stream else Assembled(exchange)
+
+
+def _streamed(exchange: "Exchange", relay: Relay) -> Streamed:
+    """What was promised of the answer is looked at on its way."""
+    return Streamed(exchange, relay if exchange.pledge is None else Watched(exchange, relay))
 
 
 def _relay(seen: Inspected) -> StreamRelay:

@@ -67,6 +67,11 @@ class LaunchSpec(msgspec.Struct, frozen=True, kw_only=True):
     dialects: tuple[str, ...] = ("chat",)
     """What it speaks natively; `spec.engine.dialects` of a service counts more."""
     capabilities: Capabilities = Capabilities()
+    keeps: tuple[str, ...] = ()
+    """What it holds its model to (`domain/providers/kinds.py`, `Kept`); `spec.engine.keeps` of a
+    service counts more."""
+    lacks: tuple[str, ...] = ()
+    """What it does not know (`Lacked`); `spec.engine.lacks` of a service counts more."""
 
     @property
     def launches(self) -> bool:

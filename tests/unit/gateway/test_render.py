@@ -167,3 +167,23 @@ def test_the_official_client_reads_text_completions() -> None:
         chunks = list(client.completions.create(model="m", prompt="x", stream=True))
     assert "".join(chunk.choices[0].text for chunk in chunks) == "hello"
     assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+def test_what_comes_in_pieces_goes_on_and_is_not_replaced() -> None:
+    assembler = Assembler()
+    deltas: list[dict[str, Any]] = [
+        {"role": "assistant", "function_call": {"name": "f", "arguments": '{"a"'}},
+        {"role": "assistant", "function_call": {"arguments": ":1}"}},
+        {"audio": {"id": "au", "data": "QU"}, "annotations": [{"at": 1}]},
+        {"audio": {"id": "au", "data": "JD", "expires_at": 9}, "annotations": [{"at": 2}]},
+    ]
+    for delta in deltas:
+        assembler.add(json.dumps({"choices": [{"index": 0, "delta": delta}]}).encode())
+    (choice,) = json.loads(assembler.result())["choices"]
+    assert choice["message"] == {
+        "role": "assistant",
+        "content": None,
+        "function_call": {"name": "f", "arguments": '{"a":1}'},
+        "audio": {"id": "au", "data": "QUJD", "expires_at": 9},
+        "annotations": [{"at": 1}, {"at": 2}],
+    }

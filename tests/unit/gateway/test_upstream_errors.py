@@ -31,6 +31,12 @@ def body(value: Any) -> bytes:
         (400, {"type": "error", "error": {"type": "invalid_request_error",
                "message": "prompt is too long: 210000 tokens > 200000 maximum"}}),
         (500, {"error": {"message": "Requested tokens (600) exceed context window of 512"}}),
+        (400, [{"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "The input token "
+               "count (1200000) exceeds the maximum number of tokens allowed (1048576)."}}]),
+        (400, {"code": "Client specified an invalid argument", "error": "This model's maximum "
+               "prompt length is 131072 but the request contains 131087 tokens."}),
+        (400, {"error": {"message": "The decoder prompt (length 9000) is longer than the maximum "
+               "model length of 8192.", "type": "BadRequestError", "code": 400}}),
     ],
 )  # fmt: skip
 def test_a_context_that_is_too_long_has_one_code(status: int, value: Any) -> None:
@@ -61,6 +67,8 @@ def test_an_error_of_the_right_shape_passes_as_it_is() -> None:
          "All messages need content"),
         ({"object": "error", "message": "nope", "type": "NotFoundError", "code": 404}, "nope"),
         ({"error": "just text"}, "just text"),
+        ([{"error": {"code": 418, "message": "no tea", "status": "X"}}], "no tea"),
+        ([{"error": {"code": None, "message": "no tea"}}], "no tea"),
         ({"error": {"message": None}}, "the upstream answered 418"),
         ({"detail": "Not Found"}, "the upstream answered 418"),
         ([1], "the upstream answered 418"),

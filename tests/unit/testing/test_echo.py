@@ -293,3 +293,25 @@ async def test_what_it_cannot_read_is_the_clients_fault(
     answer = await http.post("/chat/completions", content=body)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"]
+
+
+async def test_it_says_what_it_is_told_one_text_after_the_other(http: httpx.AsyncClient) -> None:
+    told = {"say": ["{ no", '{"a":  1}']}
+    first = (await ask(http, echo=told)).json()["choices"][0]
+    assert (first["message"]["content"], first["finish_reason"]) == ("{ no", "stop")
+    more = [*QUESTION, {"role": "assistant", "content": "{ no"}, {"role": "user", "content": "?"}]
+    for messages in (more, [*more, *more]):
+        second = await http.post("/chat/completions", json={"messages": messages, "echo": told})
+        assert second.json()["choices"][0]["message"]["content"] == '{"a":  1}'
+
+
+async def test_it_may_be_told_to_misbehave(http: httpx.AsyncClient) -> None:
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    asked: dict[str, Any] = {"tools": tools, "tool_choice": "required"}
+    deaf = await ask(http, **asked, echo={"ignore": ["tool_choice"], "finish": "length"})
+    choice = deaf.json()["choices"][0]
+    assert "tool_calls" not in choice["message"]
+    assert choice["finish_reason"] == "length"
+    other = await ask(http, **asked, echo={"call": "g", "say": ["[]"]})
+    (call,) = other.json()["choices"][0]["message"]["tool_calls"]
+    assert call["function"] == {"name": "g", "arguments": "[]"}

@@ -74,6 +74,9 @@ class XllamacppEngine:
             tells_prompt=True,
             dialects=("chat", "count_tokens"),
             capabilities=_capabilities(model, context),
+            keeps=("json_object", "json_schema"),
+            # It answers with plain text, whatever the chat template says of tools.
+            lacks=("tool_choice",),
             slots=chosen.slots,
             memory_bytes=_memory_bytes(model, context * chosen.slots, chosen.kv_cache),
         )

@@ -72,6 +72,8 @@ class Ended(msgspec.Struct, frozen=True):
 
     finish: str
     stop_sequence: str = ""
+    cut: bool = False
+    """Whether the upstream would have gone on: nothing more is waited for."""
 
 
 class Failed(msgspec.Struct, frozen=True):

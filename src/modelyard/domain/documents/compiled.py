@@ -38,6 +38,7 @@ def service(
         shadow=compiled.Shadow(**spec.shadow.model_dump()) if spec.shadow else None,
         passes=spec.passes,
         capabilities=compiled.Capabilities(**spec.capabilities.model_dump()),
+        guarantees=compiled.Guarantees(**spec.guarantees.model_dump()),
     )
 
 

@@ -9,7 +9,7 @@ from modelyard.domain.documents import NAME, PROVIDER, Name, Part, checked, lift
 from modelyard.domain.documents.prices import PriceSpec
 from modelyard.domain.providers.addresses import base_url, origin_of, problem_with
 from modelyard.domain.providers.endpoints import Provider, dated
-from modelyard.domain.providers.kinds import KINDS, STORE, Dialect
+from modelyard.domain.providers.kinds import KINDS, STORE, Dialect, Kept, Lacked
 
 HINT = "see docs/reference/providers.md"
 MAX_KEYS = 64
@@ -65,6 +65,10 @@ class ProviderSpec(Part):
     keys: tuple[KeySpec, ...] = Field(default=(), max_length=MAX_KEYS)
     headers: dict[str, str] = Field(default={}, max_length=MAX_HEADERS)
     dialects: tuple[Dialect, ...] | None = Field(default=None, min_length=1)
+    keeps: tuple[Kept, ...] | None = None
+    """What it holds its models to; None: what is known of the kind."""
+    lacks: tuple[Lacked, ...] | None = None
+    """What it does not know; None: what is known of the kind."""
     api_version: str = ""
     """Azure only."""
     organization: str = ""
@@ -188,4 +192,6 @@ def provider(name: str, spec: ProviderSpec) -> Provider:
         headers=(*known, *spec.headers.items()),
         api_version=spec.api_version,
         models=spec.models,
+        keeps=kind.keeps if spec.keeps is None else spec.keeps,
+        lacks=kind.lacks if spec.lacks is None else spec.lacks,
     )

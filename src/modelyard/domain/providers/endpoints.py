@@ -30,6 +30,8 @@ class Provider(NamedTuple):
     """Azure's; a date means the older addresses by deployment."""
     models: tuple[str, ...] = ()
     """Those that services may use; empty: all."""
+    keeps: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 def credentials(auth: str, api_key: str) -> tuple[str, str]:
@@ -65,6 +67,8 @@ def endpoint(
         provider=provider.name,
         provider_kind=provider.kind,
         price=price,
+        keeps=provider.keeps,
+        lacks=provider.lacks,
     )
 
 

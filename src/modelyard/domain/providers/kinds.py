@@ -11,6 +11,11 @@ DIALECTS: tuple[Dialect, ...] = ("chat", "responses", "messages")
 """What an endpoint may speak natively: OpenAI chat completions, OpenAI responses, Anthropic
 messages. `count_tokens` is Anthropic's count of a question, which some speak without the rest."""
 
+Kept = Literal["json_object", "json_schema", "tool_choice"]
+"""What an endpoint may hold its model to, by a constraint on what it can write."""
+Lacked = Literal["json_object", "json_schema", "tool_choice", "logprobs", "n", "stop"]
+"""What an endpoint may not know, or take no notice of."""
+
 STORE = "store:"
 """References to keys that the platform keeps itself begin with it."""
 
@@ -61,11 +66,15 @@ class Kind(NamedTuple):
     needs_key: bool = True
     check: str = "/models"
     """The path behind the base that answers only to a key that is valid."""
+    keeps: tuple[Kept, ...] = ()
+    lacks: tuple[Lacked, ...] = ()
 
 
 def _https(host: str) -> str:
     return f"https://{host}"
 
+
+_ALL_KEPT: tuple[Kept, ...] = ("json_object", "json_schema", "tool_choice")
 
 KINDS: dict[str, Kind] = {
     # platform.openai.com/docs/api-reference
@@ -73,6 +82,7 @@ KINDS: dict[str, Kind] = {
         ("chat", "responses"),
         _https("api.openai.com"),
         max_tokens_name="max_completion_tokens",
+        keeps=_ALL_KEPT,
     ),
     # docs.anthropic.com/en/api/versioning
     "anthropic": Kind(
@@ -81,6 +91,9 @@ KINDS: dict[str, Kind] = {
         completes=True,
         auth="x-api-key",
         headers=(("anthropic-version", "2023-06-01"),),
+        # docs.anthropic.com/en/docs/build-with-claude/structured-outputs; there is no JSON mode
+        keeps=("json_schema", "tool_choice"),
+        lacks=("json_object",),
     ),
     # learn.microsoft.com/azure/foundry/openai/api-version-lifecycle
     "azure": Kind(
@@ -89,6 +102,7 @@ KINDS: dict[str, Kind] = {
         completes=True,
         auth="api-key",
         max_tokens_name="max_completion_tokens",
+        keeps=_ALL_KEPT,
     ),
     # ai.google.dev/gemini-api/docs/openai
     "gemini": Kind(("chat",), _https("generativelanguage.googleapis.com"), "/v1beta/openai"),
@@ -97,13 +111,19 @@ KINDS: dict[str, Kind] = {
     # openrouter.ai/docs/api-reference; anybody may list its models, only a key may see itself
     "openrouter": Kind(("chat", "responses"), _https("openrouter.ai"), "/api/v1", check="/key"),
     # docs.ollama.com/api/openai-compatibility and anthropic-compatibility
-    "ollama": Kind(DIALECTS, "http://127.0.0.1:11434", needs_key=False),
-    # docs.vllm.ai/en/stable/serving/online_serving.html
-    "vllm": Kind(DIALECTS, needs_key=False),
-    # api-docs.deepseek.com
-    "deepseek": Kind(("chat",), _https("api.deepseek.com"), base=""),
+    "ollama": Kind(
+        DIALECTS,
+        "http://127.0.0.1:11434",
+        needs_key=False,
+        keeps=("json_object", "json_schema"),
+        lacks=("tool_choice", "n"),
+    ),
+    # docs.vllm.ai/en/stable/serving/online_serving.html, features/tool_calling
+    "vllm": Kind(DIALECTS, needs_key=False, keeps=_ALL_KEPT),
+    # api-docs.deepseek.com/api/create-chat-completion
+    "deepseek": Kind(("chat",), _https("api.deepseek.com"), base="", lacks=("json_schema", "n")),
     # console.groq.com/docs/openai
-    "groq": Kind(("chat",), _https("api.groq.com"), "/openai/v1"),
+    "groq": Kind(("chat",), _https("api.groq.com"), "/openai/v1", lacks=("logprobs", "n")),
     # docs.x.ai/api
     "xai": Kind(("chat",), _https("api.x.ai")),
     "compatible": Kind(("chat",), needs_key=False),

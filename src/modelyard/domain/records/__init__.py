@@ -95,6 +95,9 @@ class RequestRecord(msgspec.Struct, kw_only=True, omit_defaults=False):
     """What was used and has no price, as `kind=count, …`: the cost is an estimate then."""
     translated_to: str = ""
     """The dialect in which the endpoint was asked, where it is not the client's."""
+    guarantee: str = ""
+    """How what was demanded of the answer was seen to, such as `json_schema native`; `repaired`
+    behind it where a first answer did not do, and a second was asked for."""
 
 
 copied: Callable[[RequestRecord], RequestRecord] = RequestRecord.__copy__  # type: ignore[attr-defined]

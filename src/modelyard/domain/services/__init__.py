@@ -9,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from modelyard.domain.documents import SERVICE, Name, Part, checked, lifted
 from modelyard.domain.documents.prices import PriceSpec as PriceSpec
-from modelyard.domain.providers.kinds import Dialect
+from modelyard.domain.providers.kinds import Dialect, Kept, Lacked
 from modelyard.domain.services.abilities import FAMILIES, CapabilitiesSpec, is_template
 from modelyard.domain.services.traffic import (
     CacheSpec,
     FallbackSpec,
+    GuaranteesSpec,
     PassedPath,
     QueueSpec,
     RetriesSpec,
@@ -61,6 +62,10 @@ class EngineOptions(BaseModel):
     dialects: tuple[Dialect, ...] | None = Field(default=None, min_length=1)
     """What it speaks natively, where that is not what the adapter says: `chat`, `responses`,
     `messages`."""
+    keeps: tuple[Kept, ...] | None = None
+    """What it holds its model to, where that is not what the adapter says."""
+    lacks: tuple[Lacked, ...] | None = None
+    """What it does not know, where that is not what the adapter says."""
 
     fim: str | None = Field(default=None, max_length=500)
     """How the model is asked to fill in the middle: the name of a family (`qwen`), or a text with
@@ -77,13 +82,13 @@ class EngineOptions(BaseModel):
     @property
     def options(self) -> dict[str, Any]:
         """What the adapter gets."""
-        return self.model_dump(exclude={"name", "dialects", "fim"})
+        return self.model_dump(exclude={"name", "dialects", "keeps", "lacks", "fim"})
 
     @property
     def says(self) -> dict[str, Any]:
         """Fields of the endpoints on which the document has the last word."""
         fim = None if self.fim is None else FAMILIES.get(self.fim, self.fim)
-        said = {"dialects": self.dialects, "fim": fim}
+        said = {"dialects": self.dialects, "keeps": self.keeps, "lacks": self.lacks, "fim": fim}
         return {name: value for name, value in said.items() if value is not None}
 
 
@@ -131,6 +136,7 @@ class ServiceSpec(Part):
     passes: tuple[PassedPath, ...] = Field(default=(), max_length=64)
     """Paths that are passed on as they are at `/pass/SERVICE/…`; `*` stands for anything."""
     capabilities: CapabilitiesSpec = CapabilitiesSpec()
+    guarantees: GuaranteesSpec = GuaranteesSpec()
 
     @model_validator(mode="after")
     def _each_fallback_once(self) -> "ServiceSpec":

@@ -12,6 +12,9 @@ ErrorClass = Literal["unavailable", "timeout", "error", "rate_limited", "context
 
 PassedPath = Annotated[str, StringConstraints(pattern=r"^/v1/[A-Za-z0-9._~:@*/-]{1,200}$")]
 """A path below `/v1`, or a pattern of paths in which `*` stands for anything."""
+
+Seen = Literal["auto", "native", "checked", "off"]
+
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
 
@@ -95,3 +98,16 @@ class ShadowSpec(Part):
 
     service: Name
     share: float = Field(default=1.0, ge=0, le=1)
+
+
+class GuaranteesSpec(Part):
+    """How what a request demands of its answer is seen to. `auto` relies on an engine that holds
+    its model to it, and checks all others before the client sees anything; `native` lets streams
+    pass and checks on the way; `checked` holds every stream; `off` looks at nothing."""
+
+    json_schema: Seen = "auto"
+    """Of `json_object` and `json_schema`."""
+    tool_choice: Seen = "auto"
+    """Of calls that must be made, and of the arguments of strict tools."""
+    repair: bool = True
+    """Whether the model is told once what is wrong, and asked again."""

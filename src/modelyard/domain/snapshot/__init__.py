@@ -55,6 +55,10 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     fim: str = ""
     """How a question with a `suffix` is put to a model that only continues texts: a text with
     `{prefix}` and `{suffix}` in it. Empty: the endpoint takes `suffix`, or refuses it."""
+    keeps: tuple[str, ...] = ()
+    """What it holds its model to: `json_object`, `json_schema`, `tool_choice`."""
+    lacks: tuple[str, ...] = ()
+    """What it does not know or takes no notice of: those, `logprobs`, `n`, `stop`."""
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +158,17 @@ class Shadow(msgspec.Struct, frozen=True, kw_only=True):
     share: float = 1.0
 
 
+class Guarantees(msgspec.Struct, frozen=True, kw_only=True):
+    """How what a request demands of its answer is seen to; see `domain/guarantees`."""
+
+    json_schema: str = "auto"
+    """`auto`, `native`, `checked` or `off`: of the form of the text."""
+    tool_choice: str = "auto"
+    """The same of calls and their arguments."""
+    repair: bool = True
+    """Whether the model is told what is wrong with its answer and asked once more."""
+
+
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """What clients call by name."""
 
@@ -173,6 +188,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     """Further paths that are passed on as they are, as patterns such as `/v1/videos/*`."""
     capabilities: Capabilities = Capabilities()
     """What the document says of them; all else is what its endpoints can do."""
+    guarantees: Guarantees = Guarantees()
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):

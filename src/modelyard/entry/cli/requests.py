@@ -151,13 +151,19 @@ def show_request(out: Output, found: dict[str, Any]) -> None:
     for line in waterfall.draw(request, found["attempts"]):
         out.line(line)
     out.line()
-    out.pairs(_facts(request), indent=2)
+    out.pairs(facts(request), indent=2)
 
 
-def _facts(request: dict[str, Any]) -> list[tuple[str, str]]:
+def facts(request: dict[str, Any]) -> list[tuple[str, str]]:
+    """Every fact that there is, each with its name."""
     tokens = f"{number(request.get('tokens_input'))} in, {number(request.get('tokens_output'))} out"
     tokens += " (estimated)" if request.get("usage_estimated") else ""
-    cached = request.get("tokens_cached")
+    parts = {
+        "cached": request.get("tokens_cached"),
+        "written to the cache": request.get("tokens_cache_write"),
+        "reasoning": request.get("tokens_reasoning"),
+    }
+    of_these = [f"{number(count)} {name}" for name, count in parts.items() if count is not None]
     cost = request.get("cost_nano_usd")
     caller = [request.get(name) or "" for name in ("key_id", "team", "person", "client")]
     return [
@@ -172,8 +178,11 @@ def _facts(request: dict[str, Any]) -> list[tuple[str, str]]:
         ("version", request.get("model_version") or ""),
         ("revision", request.get("revision") or ""),
         ("endpoint", request.get("endpoint") or ""),
-        ("tokens", tokens + (f", {number(cached)} cached" if cached is not None else "")),
+        ("asked in", request.get("translated_to") or ""),
+        ("guarantee", request.get("guarantee") or ""),
+        ("tokens", ", ".join([tokens, *of_these])),
         ("cost", dollars(cost) if cost is not None else ""),
+        ("without price", request.get("unpriced") or ""),
         ("finish", request.get("finish_reason") or ""),
         ("caller", " · ".join(word for word in caller if word)),
         ("session", request.get("session") or ""),

@@ -2,7 +2,7 @@
 
 Engines word the same mistake differently, and some answer 500 for what is the client's mistake. A
 client should meet one code whatever runs behind the name: the wordings below are those of OpenAI,
-vLLM, SGLang, llama.cpp, TGI, Anthropic and Bedrock.
+vLLM, SGLang, llama.cpp, TGI, Anthropic, Bedrock, Gemini and xAI.
 """
 
 import re
@@ -16,7 +16,8 @@ MAX_MESSAGE = 2000
 _TOO_LONG = re.compile(
     r"context_length_exceeded|maximum context length|available context size|context window"
     r"|longer than the model'?s context|max_tokens must be at least 1, got -|prompt is too long"
-    r"|input is too long|`inputs` tokens|exceed_context_size|exceeds? (the )?context",
+    r"|input is too long|`inputs` tokens|exceed_context_size|exceeds? (the )?context"
+    r"|input token count.{0,40}exceeds|maximum prompt length is|longer than the maximum model",
     re.IGNORECASE,
 )
 _NOT_SUPPORTED = re.compile(r"\b(image|audio|video)s?\b.{0,20}\bnot supported", re.IGNORECASE)
@@ -72,6 +73,9 @@ def _detail(body: bytes) -> tuple[dict[str, Any], bool]:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}, False
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]  # Gemini puts its errors into a list
+        body = b""
     if not isinstance(value, dict):
         return {}, False
     error = value.get("error", value)  # older vLLM and SGLang have no envelope
@@ -79,7 +83,7 @@ def _detail(body: bytes) -> tuple[dict[str, Any], bool]:
         return {"message": error}, False
     if not isinstance(error, dict):
         return {}, False
-    in_shape = error is not value and isinstance(error.get("code"), str | None)
+    in_shape = bool(body) and error is not value and isinstance(error.get("code"), str | None)
     return error, in_shape
 
 

@@ -31,6 +31,15 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     cache_blocks: int = 0
     """Blocks of the prefix cache, the least recently used go first; 0: no cache."""
     block_tokens: int = 16
+    say: tuple[str, ...] = ()
+    """Said in place of the words that were asked, or as the arguments where a tool is called: the
+    first text, and after each answer in the conversation the next one, up to the last."""
+    call: str = ""
+    """The tool that is called in place of the one that was asked for."""
+    ignore: tuple[str, ...] = ()
+    """Members of requests that it takes no notice of, such as `tool_choice`."""
+    finish: str = ""
+    """The finish reason, in place of the one that there is."""
     fault: str = ""
     """`error` answers `status` · `refuse` closes without an answer · `error_first` answers 200 and
     sends an error event, then `[DONE]`, before any token (unstreamed: as `error`) · `gzip`

@@ -28,6 +28,7 @@ class EchoEngine:
             upstream_model=model.name if model else "echo",
             slots=behaviour.slots,
             capabilities=Capabilities(chat=True, tools=True, embeddings=True, rerank=False),
+            lacks=("json_object", "json_schema", "logprobs", "stop"),
             memory_bytes=32 * 1024 * 1024,
             start_timeout_s=30.0 + behaviour.start_s,
         )

@@ -9,6 +9,7 @@ import msgspec
 from modelyard.testing.echo.behaviour import Behaviour
 
 _WORD = re.compile(r"\S+\s*")
+_PIECE = re.compile(r"\s*\S+\s*|\s+")
 
 
 class Script(NamedTuple):
@@ -36,12 +37,15 @@ def prompt_words(question: Mapping[str, Any]) -> list[str]:
 
 def write(question: Mapping[str, Any], behaviour: Behaviour, index: int) -> Script:
     """What choice `index` says; each begins one word later, so that they can be told apart."""
+    question = {name: it for name, it in question.items() if name not in behaviour.ignore}
     words = _asked(question) or ["echo"]
     start = index % len(words)
     words = words[start:] + words[:start]
     reasoning = [f"{_nth(words, number)} " for number in range(behaviour.reasoning_tokens)]
     tool = called(question)
-    if tool:
+    if behaviour.say:
+        pieces, reason = _told(question, behaviour.say), "tool_calls" if tool else "stop"
+    elif tool:
         pieces, reason = _arguments(tool, words), "tool_calls"
     else:
         count = behaviour.tokens or len(words)
@@ -50,7 +54,15 @@ def write(question: Mapping[str, Any], behaviour: Behaviour, index: int) -> Scri
     if limit is not None and len(reasoning) + len(pieces) > limit:
         reasoning, reason = reasoning[:limit], "length"
         pieces = pieces[: limit - len(reasoning)]
-    return Script(reasoning, pieces, reason, str(tool.get("name", "")) if tool else "")
+    name = (behaviour.call or str(tool.get("name", ""))) if tool else ""
+    return Script(reasoning, pieces, behaviour.finish or reason, name)
+
+
+def _told(question: Mapping[str, Any], texts: Sequence[str]) -> list[str]:
+    """The text whose turn it is: one for each answer that the conversation has."""
+    messages = question.get("messages") or ()
+    turn = sum(message.get("role") == "assistant" for message in messages)
+    return _PIECE.findall(texts[min(turn, len(texts) - 1)])
 
 
 def called(question: Mapping[str, Any]) -> Mapping[str, Any]:
