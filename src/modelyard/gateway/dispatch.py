@@ -91,7 +91,10 @@ def _request(
     if translator is not None:
         return translator.endpoint.route, translator.request(model)
     if route.native is not None or not route.streams:
-        return route.path, named(exchange.body, seen, model)
+        body = exchange.body
+        if exchange.keeping is not None:
+            body = exchange.keeping.upstream_body(endpoint)
+        return route.path, named(body, seen, model)
     asks = endpoint.spec.tells_prompt and stream
     return route.path, rewrite(
         exchange.body, seen, model=model, force_stream=stream, ask_progress=asks

@@ -2,9 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from modelyard.gateway.answers import Answering, Assembled, Streamed, Whole
+from modelyard.gateway.answers import Answering, Assembled, Relay, Streamed, Whole
 from modelyard.gateway.body import Inspected
 from modelyard.gateway.endpoints import Endpoint
+from modelyard.gateway.kept.relay import KeptRelay
 from modelyard.gateway.native import EventRelay, WholeInDialect
 from modelyard.gateway.stream import StreamRelay, Tally
 from modelyard.gateway.translated import Folded, TranslatingRelay
@@ -18,18 +19,23 @@ def choose(exchange: "Exchange", seen: Inspected, endpoint: Endpoint) -> Answeri
     translator = exchange.translator
     if translator is not None:
         if seen.stream:
-            return Streamed(exchange, TranslatingRelay(Tally(), translator))
+            return Streamed(exchange, _kept(exchange, TranslatingRelay(Tally(), translator)))
         return Folded(exchange, translator)
     route = exchange.route
     if route.native is not None:
         if seen.stream:
-            return Streamed(exchange, EventRelay(Tally(), route.native))
+            return Streamed(exchange, _kept(exchange, EventRelay(Tally(), route.native)))
         return WholeInDialect(exchange, route.native)
     if not route.streams:
         return Whole(exchange)
     if seen.stream:
         return Streamed(exchange, _relay(seen))
     return Whole(exchange) if endpoint.cancels_without_stream else Assembled(exchange)
+
+
+def _kept(exchange: "Exchange", relay: Relay) -> Relay:
+    keeping = exchange.keeping
+    return relay if keeping is None else KeptRelay(relay, keeping)
 
 
 def _relay(seen: Inspected) -> StreamRelay:

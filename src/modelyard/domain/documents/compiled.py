@@ -36,7 +36,13 @@ def service(
         queue=compiled.Queue(**spec.queue.model_dump()),
         cache=_cache(spec),
         shadow=compiled.Shadow(**spec.shadow.model_dump()) if spec.shadow else None,
+        content=_content(spec),
     )
+
+
+def _content(spec: services.ServiceSpec) -> compiled.Content:
+    responses = spec.content.responses
+    return compiled.Content(responses_keep_s=responses.keep_s if responses else 0.0)
 
 
 def _cache(spec: services.ServiceSpec) -> compiled.Cache:

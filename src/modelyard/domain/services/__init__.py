@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from modelyard.domain.documents import SERVICE, Name, Part, checked, lifted
 from modelyard.domain.documents.prices import PriceSpec as PriceSpec
 from modelyard.domain.providers.kinds import Dialect
+from modelyard.domain.services.content import ContentSpec
 from modelyard.domain.services.traffic import (
     CacheSpec,
     FallbackSpec,
@@ -107,6 +108,7 @@ class ServiceSpec(Part):
     cache: CacheSpec = CacheSpec()
     canary: CanarySpec | None = None
     shadow: ShadowSpec | None = None
+    content: ContentSpec = ContentSpec()
 
     @model_validator(mode="after")
     def _each_fallback_once(self) -> "ServiceSpec":

@@ -147,6 +147,13 @@ class Shadow(msgspec.Struct, frozen=True, kw_only=True):
     share: float = 1.0
 
 
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of what people write and models answer."""
+
+    responses_keep_s: float = 0.0
+    """Answers of `/v1/responses`, so that requests may continue from them; 0: none is kept."""
+
+
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """What clients call by name."""
 
@@ -162,6 +169,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     queue: Queue = Queue()
     cache: Cache = Cache()
     shadow: Shadow | None = None
+    content: Content = Content()
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
