@@ -52,11 +52,12 @@ def answer(gateway: "Gateway", head: RequestHead, one: OwnPath, rest: str) -> Sa
 def find(head: RequestHead) -> tuple[OwnPath, str] | None:
     """The own path that answers, and what follows it."""
     path = head.path
+    if path.startswith(_RESPONSES):
+        rest = head.target.removeprefix(_RESPONSES).decode("latin-1")
+        return (PATHS[_RESPONSES], rest) if head.method != b"POST" else None
     exact = PATHS.get(path)
     if exact is not None:
         return exact, ""
-    if path.startswith(_RESPONSES) and head.method != b"POST":
-        return PATHS[_RESPONSES], head.target.removeprefix(_RESPONSES).decode("latin-1")
     if path.startswith(b"/v1/models/"):
         return PATHS[b"/v1/models"], path.removeprefix(b"/v1/models/").decode("latin-1")
     return None

@@ -14,8 +14,9 @@ class KeptResponsesSpec(Part):
     """Answers of `/v1/responses` and their questions, for requests that continue from them by
     `previous_response_id`."""
 
-    keep_s: float = Field(default=30.0 * DAY_S, ge=60, le=366 * DAY_S)
-    """From the beginning of each answer. Nobody can read it afterwards."""
+    keep_s: float = Field(ge=60, le=366 * DAY_S)
+    """From the beginning of each answer; nobody can read it afterwards. There is no default: who
+    keeps what people write says for how long."""
 
 
 class ContentSpec(Part):

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from modelyard.entry import wording
 from modelyard.entry.cli.commands import Nouns, connected, permission
 from modelyard.entry.cli.formats import Span, duration, size
 from modelyard.entry.cli.output import Output
@@ -187,6 +188,7 @@ def show_service(out: Output, service: dict[str, Any]) -> None:
             ("engine", status.get("engine", "")),
             ("revision", status.get("revision", "")),
             ("canary", canary_text(status)),
+            ("content kept", wording.content(document["spec"])),
             ("generation", f"{service['generation']}" + (" (not yet running)" if behind else "")),
         ],
         indent=2,

@@ -11,7 +11,7 @@ import msgspec
 
 from modelyard.domain.snapshot import AccessKey
 from modelyard.errors import Invalid, NotFound, TooLarge
-from modelyard.gateway.dialects.fields import is_text
+from modelyard.gateway.dialects.fields import UNREADABLE, is_text
 from modelyard.gateway.kept.entry import Entry, Owner
 from modelyard.gateway.kept.store import Found, KeptResponses, Reading
 
@@ -121,7 +121,7 @@ def items_of(given: msgspec.Raw) -> list[msgspec.Raw]:
         return [msgspec.Raw(msgspec.json.encode(said))]
     try:
         return _items.decode(given)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         raise Invalid(
             "input is neither a string nor a list", hint="a string, or a list of items"
         ) from None

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import msgspec
 
 from modelyard.domain.snapshot import AccessKey
+from modelyard.gateway.dialects.fields import UNREADABLE
 
 
 class Owner(NamedTuple):
@@ -58,5 +59,5 @@ def unpacked(data: bytes) -> Entry | None:
     """None where an entry of another version cannot be read."""
     try:
         return _decoder.decode(data)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None

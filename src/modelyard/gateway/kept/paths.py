@@ -103,12 +103,24 @@ def _items(gateway: "Gateway", key: AccessKey, id: str) -> list[Members]:
     except NotFound:
         raise _not_found(id) from None
     ids = Ids(id)
-    return [_shown(raw, ids, at) for at, raw in enumerate(conversation.input())]
+    return [
+        _shown(item, ids, at)
+        for at, raw in enumerate(conversation.input())
+        if (item := _item(raw)) is not None
+    ]
 
 
-def _shown(raw: msgspec.Raw, ids: Ids, at: int) -> Members:
+def _item(raw: msgspec.Raw) -> Members | None:
+    """None for what is none, which an endpoint has put up with."""
+    try:
+        members = _members.decode(raw)
+    except UNREADABLE:
+        return None
+    return {name: value for name, value in members.items() if not is_null(value)}
+
+
+def _shown(item: Members, ids: Ids, at: int) -> Members:
     """An item as OpenAI lists it: with an id, and a message with its parts."""
-    item = {name: value for name, value in _members.decode(raw).items() if not is_null(value)}
     kind = _text(item.get("type")) or "message"
     shown = {"id": _raw(ids.item(_PREFIXES.get(kind, "msg"), at)), "type": _raw(kind), **item}
     content = item.get("content")

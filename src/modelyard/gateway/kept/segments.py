@@ -15,7 +15,6 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from modelyard.gateway.kept.tokens import SEGMENT_BYTES
 
 SUFFIX = ".kept"
 ROWS = 4096
@@ -137,8 +136,8 @@ def path_of(folder: Path, name: bytes) -> Path:
 
 
 def new_name(now_us: int, noise: bytes) -> bytes:
-    """Names sort by time of birth: milliseconds, then what nobody else will have chosen."""
-    return (now_us // 1000).to_bytes(6, "big") + noise[: SEGMENT_BYTES - 6]
+    """Names sort by time of birth: milliseconds, then two bytes that hardly anybody else chose."""
+    return (now_us // 1000).to_bytes(6, "big") + noise
 
 
 def born_us(path: Path) -> int:

@@ -33,6 +33,8 @@ MADE_US = 60 * 1_000_000
 MOST_OPEN = 64
 """Segments that a process writes at once, one for each time that services keep answers for."""
 
+_TRIES = 8
+
 log = logging.getLogger(__name__)
 
 
@@ -99,13 +101,20 @@ class KeptResponses:
         life = Life(now_us + span_us, now_us + span_us + round(keep_s * 1_000_000))
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            segment = Segment(self.folder, new_name(now_us, os.urandom(8)), life)
+            segment = self._made(now_us, life)
         except OSError as error:
             self._failed(error)
             return None
         self._current[keep_s] = segment
         self._swept_s = float("-inf")  # there is more than before: the bound is looked at soon
         return segment
+
+    def _made(self, now_us: int, life: Life) -> Segment:
+        """Raises OSError. Others may have chosen the same name in the same millisecond."""
+        for _ in range(_TRIES):
+            with contextlib.suppress(FileExistsError):
+                return Segment(self.folder, new_name(now_us, os.urandom(2)), life)
+        return Segment(self.folder, new_name(now_us, os.urandom(2)), life)
 
     def _failed(self, error: OSError) -> None:
         """Said once until it goes well again: every answer would say the same."""

@@ -15,17 +15,27 @@ from modelyard.gateway.dialects.fields import UNREADABLE
 _SEALING = frozenset({"openai", "azure"})
 """Providers that seal thoughts when they are asked to."""
 _SEALED = "reasoning.encrypted_content"
+_EMPTY = frozenset({b"", b"null", b'""', b"[]"})
 
 
-class _Thought(msgspec.Struct):
-    type: str = ""
-    encrypted_content: str | None = None
-    content: list[msgspec.Raw] | None = None
+class _Item(msgspec.Struct):
+    type: str = "message"
+    role: msgspec.Raw = msgspec.Raw()
+    encrypted_content: msgspec.Raw = msgspec.Raw()
+    content: msgspec.Raw = msgspec.Raw()
 
     @property
-    def is_bare(self) -> bool:
+    def is_bare_thought(self) -> bool:
         """Whether nobody but the one who stored it knows what it says."""
-        return self.type == "reasoning" and not self.encrypted_content and not self.content
+        said = {bytes(self.encrypted_content), bytes(self.content)}
+        return self.type == "reasoning" and said <= _EMPTY
+
+    @property
+    def is_said_by_the_model(self) -> bool:
+        """Whether it may be what a thought led to."""
+        if self.type == "message":
+            return bytes(self.role) == b'"assistant"'
+        return self.type != "reasoning" and not self.type.endswith("_output")
 
 
 class _Effort(msgspec.Struct):
@@ -34,7 +44,7 @@ class _Effort(msgspec.Struct):
 
 _members = msgspec.json.Decoder(Members)
 _items = msgspec.json.Decoder(list[msgspec.Raw])
-_thoughts = msgspec.json.Decoder(_Thought)
+_item = msgspec.json.Decoder(_Item)
 _efforts = msgspec.json.Decoder(_Effort | None)
 _names = msgspec.json.Decoder(list[str] | None)
 
@@ -54,29 +64,23 @@ def for_upstream(body: bytes, recalled: int, provider_kind: str) -> bytes:
 def _without_bare_thoughts(items: list[msgspec.Raw]) -> list[msgspec.Raw | Members]:
     kept: list[msgspec.Raw | Members] = []
     is_missed = False
-    for item in items:
-        thought = _read(item)
-        if thought.is_bare:
+    for raw in items:
+        item = _read(raw)
+        if item.is_bare_thought:
             is_missed = True
             continue
         # A call's answer and whoever speaks next begin something new.
-        is_missed = is_missed and _follows(item, thought)
-        kept.append(_without_id(item) if is_missed else item)
+        is_missed = is_missed and item.is_said_by_the_model
+        kept.append(_without_id(raw) if is_missed else raw)
     return kept
 
 
-def _read(item: msgspec.Raw) -> _Thought:
+def _read(raw: msgspec.Raw) -> _Item:
+    """What is no item is for the endpoint to complain of."""
     try:
-        return _thoughts.decode(item)
+        return _item.decode(raw)
     except UNREADABLE:
-        return _Thought()
-
-
-def _follows(item: msgspec.Raw, read: _Thought) -> bool:
-    """Whether it is something that the model said after it thought."""
-    if read.type == "message" or not read.type:
-        return bytes(_members.decode(item).get("role", b"")) == b'"assistant"'
-    return read.type != "reasoning" and not read.type.endswith("_output")
+        return _Item()
 
 
 def _without_id(item: msgspec.Raw) -> Members:

@@ -65,6 +65,24 @@ async def test_the_input_of_a_response_is_all_that_was_said_before(tmp_path: Pat
         assert [id for page in pages for id in page] == ids[::-1]
 
 
+async def test_items_are_listed_whatever_they_look_like(tmp_path: Path) -> None:
+    odd: list[Any] = [
+        7, None, {}, {"role": "user", "content": [], "id": None}, {"type": 7, "role": 8},
+        {"type": "function_call_output", "call_id": "c", "output": "x", "id": "mine"},
+    ]  # fmt: skip
+    async with talking(tmp_path, speaks_responses) as one:
+        one.offer(dialects=RESPONSES)
+        said = (await one.ask(odd)).json
+        again = await one.ask("on", previous_response_id=said["id"])
+        assert again.status == 200
+        page = (await one.call(b"GET", f"/v1/responses/{said['id']}/input_items?order=asc")).json
+    assert [item["type"] for item in page["data"]] == [
+        "message", "message", 7, "function_call_output",
+    ]  # fmt: skip
+    assert page["last_id"] == "mine"
+    assert one.asked[1]["input"][:6] == odd
+
+
 @pytest.mark.parametrize(
     ("method", "rest", "status", "code"),
     [

@@ -276,7 +276,7 @@ def test_a_segment_that_was_never_finished_goes(tmp_path: Path) -> None:
     one = store(tmp_path)
     keep(one)
     (whole,) = files(tmp_path)
-    torn = whole.with_name(new_name(NOW_US, os.urandom(8)).hex() + SUFFIX)
+    torn = whole.with_name(new_name(NOW_US, os.urandom(2)).hex() + SUFFIX)
     torn.write_bytes(whole.read_bytes()[:20])
     stranger = whole.with_name(f"notes{SUFFIX}")
     stranger.write_bytes(b"x")
@@ -297,7 +297,7 @@ def test_it_is_swept_after_a_new_segment_and_now_and_then(tmp_path: Path) -> Non
 
 
 def test_a_name_that_is_taken_is_an_error_and_harms_nothing(tmp_path: Path) -> None:
-    name = new_name(NOW_US, b"12345678")
+    name = new_name(NOW_US, b"12")
     first = Segment(tmp_path, name, Life(NOW_US + 1, NOW_US + 2))
     with pytest.raises(FileExistsError):
         Segment(tmp_path, name, Life(NOW_US + 1, NOW_US + 2))
