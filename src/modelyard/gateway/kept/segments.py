@@ -15,7 +15,6 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple, Self
 
-
 SUFFIX = ".kept"
 ROWS = 4096
 _HEAD = struct.Struct("<8sQQ40x")
