@@ -69,6 +69,9 @@ class GatewaySettings:
     cache_bytes: int = 32 * 1024 * 1024
     """Memory for kept answers and their embeddings, per process; used only by services with
     `spec.cache`. Past it the least recently used go, first those of the tenant that has most."""
+    kept_bytes: int = 2 * 1024**3
+    """Disk for answers that requests may continue from, of all processes together; used only by
+    services with `spec.content.responses`. Past it the oldest go first, whatever was promised."""
     tls: TlsSettings = field(default_factory=TlsSettings)
 
 

@@ -225,6 +225,16 @@ def test_a_canary_shows_its_share(watched: Watched, running: Platform) -> None:
     running.client.delete_service("split")
 
 
+def test_what_content_is_kept_is_shown(watched: Watched, running: Platform) -> None:
+    kept = {"responses": {"keep_s": 2592000}}
+    running.apply("keeps", engine={"name": "echo"}, content=kept)
+    page = watched.open("/services/keeps")
+    expect(page.locator("dl.pairs")).to_contain_text("responses, for 30 d")
+    page.goto(f"{running.control_url}/services")
+    expect(page.locator('tr[data-href="/services/keeps"]')).to_contain_text("responses, for 30 d")
+    running.client.delete_service("keeps")
+
+
 def test_a_replica_shows_its_output(watched: Watched) -> None:
     page = watched.open("/services/support")
     expect(page.locator("#replicas tr")).to_have_count(2)

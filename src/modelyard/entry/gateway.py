@@ -61,7 +61,7 @@ async def _serve(settings: Settings, listener: socket.socket, index: int, contro
     shared = SharedFile(folder.shared, workers)
     ledger = SharedLedger(folder.ledger, index, workers, now_us=clock.now_us())
     spool = folder.spool / str(index)
-    gateway = Gateway(settings.gateway, shared, ledger, spool, index, folder.pepper())
+    gateway = Gateway(settings.gateway, shared, ledger, spool, index, folder.pepper(), folder.kept)
     token = folder.internal_token()
     trusted = calling(settings.control.tls.certificate)
     feed = SnapshotFeed(control_url, token, folder.snapshot, gateway.swap, str(index), trusted)

@@ -1,4 +1,4 @@
-"""How limits are said, the same on pages and in the terminal."""
+"""How limits, and what is kept, are said: the same on pages and in the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,3 +31,17 @@ def budget(spec: Mapping[str, Any]) -> str:
     money = f"${found['usd']:,.6f}".rstrip("0").rstrip(".")
     per = found.get("per", "month")
     return f"{money} in all" if per == "total" else f"{money} a {per}"
+
+
+def content(spec: Mapping[str, Any]) -> str:
+    """What a service keeps of what people write: `responses, for 30 d`; empty for nothing."""
+    responses = (spec.get("content") or {}).get("responses")
+    return f"responses, for {span(responses['keep_s'])}" if responses else ""
+
+
+def span(seconds: float) -> str:
+    """`3600` → `1 h`."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.3g} s"

@@ -14,6 +14,7 @@ from modelyard.gateway.attempts import Attempt
 from modelyard.gateway.cache import AnswerCache
 from modelyard.gateway.catalog import Catalog
 from modelyard.gateway.exchange import Exchange
+from modelyard.gateway.kept.store import KeptResponses
 from modelyard.gateway.ledger import SharedLedger
 from modelyard.gateway.metrics import Metrics, render
 from modelyard.gateway.recorder import Recorder, open_request
@@ -43,6 +44,7 @@ class Gateway:
         spool: Path,
         index: int,
         pepper: bytes,
+        kept: Path,
     ) -> None:
         self.settings = settings
         self.shared = shared
@@ -66,6 +68,7 @@ class Gateway:
         self.active: set[Exchange] = set()
         self.cache = AnswerCache(settings.cache_bytes)
         self.schemas = Schemas()
+        self.kept = KeptResponses(kept, pepper, settings.kept_bytes)
         self.shadows = 0
         """Copies for shadow services that are open."""
         self.heads = HeadCache()
@@ -143,7 +146,8 @@ class Gateway:
         self.ledger.tick(clock.now_us())
 
     async def run(self) -> None:
-        """Tick until cancelled; write the shared file's pages to disk once a second."""
+        """Tick until cancelled; write the shared file's pages to disk once a second, and
+        now and then remove what was kept for long enough."""
         turn = 0
         loop = asyncio.get_running_loop()
         while True:
@@ -153,6 +157,9 @@ class Gateway:
             if turn % 5 == 0:
                 with contextlib.suppress(OSError):
                     await loop.run_in_executor(None, self._sync)
+            if self.kept.is_due(clock.monotonic_s()):
+                with contextlib.suppress(OSError):
+                    await loop.run_in_executor(None, self.kept.sweep, clock.now_us())
 
     def _sync(self) -> None:
         self.shared.sync()

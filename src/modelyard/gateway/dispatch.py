@@ -106,7 +106,10 @@ def _request(
     if translator is not None:
         return translator.endpoint.route, translator.request(model)
     if route.native is not None or not route.streams:
-        return route.path, named(exchange.body, seen, model)
+        body = exchange.body
+        if exchange.keeping is not None:
+            body = exchange.keeping.upstream_body(endpoint)
+        return route.path, named(body, seen, model)
     body = exchange.body
     if route.infills and seen.suffix and endpoint.spec.fim:
         body = infill.in_prompt(body, endpoint.spec.fim)

@@ -29,6 +29,8 @@ def with_answer(
     endpoint = end_attempt(exchange, error_code or "ok")
     if endpoint is not None and status < 500:
         endpoint.succeeded()
+    if exchange.keeping is not None and status == 200:
+        body = exchange.keeping.answered(body)
     record = exchange.record
     record.status = status
     record.response_bytes = len(body)
@@ -134,8 +136,8 @@ def close(
         record.routing = exchange.variant.explain(exchange.picked)
     metering.settle(exchange)
     exchange.gateway.ended(exchange)
-    # Both know this exchange: without them it is freed at once, not by a garbage collection.
-    exchange.answering = exchange.picked = None
+    # They know this exchange: without them it is freed at once, not by a garbage collection.
+    exchange.answering = exchange.picked = exchange.keeping = None
 
 
 def release_client(exchange: "Exchange") -> None:

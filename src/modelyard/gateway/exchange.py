@@ -21,6 +21,7 @@ from modelyard.gateway.catalog import Lane, Service
 from modelyard.gateway.dialects import openai
 from modelyard.gateway.endpoints import Endpoint
 from modelyard.gateway.failures import Failure
+from modelyard.gateway.kept.keeping import Keeping
 from modelyard.gateway.parties import Client, Waits
 from modelyard.gateway.passing import by_service
 from modelyard.gateway.pledges import Pledge
@@ -43,8 +44,8 @@ class Exchange:
 
     __slots__ = (
         "_step", "answering", "asked", "attempt", "attempts", "body", "caused_by", "client",
-        "committed", "deserted", "fallbacks_tried", "gateway", "head", "is_over", "lane",
-        "last_activity_s", "lease", "picked", "pledge", "record", "route", "seat", "seen",
+        "committed", "deserted", "fallbacks_tried", "gateway", "head", "is_over", "keeping",
+        "lane", "last_activity_s", "lease", "picked", "pledge", "record", "route", "seat", "seen",
         "service", "shadow", "slot", "started_s", "translator", "tried", "variant", "waits", "work",
     )  # fmt: skip
 
@@ -70,6 +71,8 @@ class Exchange:
         self.lease: Lease | None = None
         self.slot = -1
         self.seat: Seat | None = None
+        self.keeping: Keeping | None = None
+        """What is to be done with its content, where that is kept."""
         self.waits: Waits | None = None
         self._step = 0
         # The attempt, and those before it.

@@ -1,10 +1,12 @@
-"""What the gateway answers by itself: models, health, metrics. Each path names its permission."""
+"""What the gateway answers by itself: models, kept responses, health, metrics. Each path names its
+permission."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from modelyard.domain.snapshot import AccessKey
 from modelyard.gateway.catalog import no_model, require
+from modelyard.gateway.kept import paths
 from modelyard.lib.http import RequestHead
 
 if TYPE_CHECKING:
@@ -27,6 +29,13 @@ class OwnPath(NamedTuple):
 
     permission: str
     answer: Callable[["Gateway", AccessKey | None, str], Said]
+    delete: Callable[["Gateway", AccessKey | None, str], Said] | None = None
+    """What DELETE does there, if it may."""
+
+    @property
+    def methods(self) -> tuple[bytes, ...]:
+        """Those that it takes."""
+        return (b"GET", b"HEAD") if self.delete is None else (b"GET", b"HEAD", b"DELETE")
 
 
 def answer(gateway: "Gateway", head: RequestHead, one: OwnPath, rest: str) -> Said:
@@ -35,11 +44,17 @@ def answer(gateway: "Gateway", head: RequestHead, one: OwnPath, rest: str) -> Sa
     if one.permission != "public":
         key = gateway.catalog.caller(head).key
         require(key, one.permission)
+    if one.delete is not None and head.method == b"DELETE":
+        return one.delete(gateway, key, rest)
     return one.answer(gateway, key, rest)
 
 
-def find(path: bytes) -> tuple[OwnPath, str] | None:
+def find(head: RequestHead) -> tuple[OwnPath, str] | None:
     """The own path that answers, and what follows it."""
+    path = head.path
+    if path.startswith(_RESPONSES):
+        rest = head.target.removeprefix(_RESPONSES).decode("latin-1")
+        return (PATHS[_RESPONSES], rest) if head.method != b"POST" else None
     exact = PATHS.get(path)
     if exact is not None:
         return exact, ""
@@ -75,8 +90,21 @@ def _metrics(gateway: "Gateway", _: AccessKey | None, __: str) -> Said:
     return Said(200, TEXT, gateway.render_metrics())
 
 
+def _response(gateway: "Gateway", key: AccessKey | None, rest: str) -> Said:
+    assert key is not None
+    return Said(200, JSON, paths.show(gateway, key, rest))
+
+
+def _delete_response(gateway: "Gateway", key: AccessKey | None, rest: str) -> Said:
+    assert key is not None
+    return Said(200, JSON, paths.delete(gateway, key, rest))
+
+
+_RESPONSES = b"/v1/responses/"
+
 PATHS = {
     b"/v1/models": OwnPath("inference.call", _models),
+    _RESPONSES: OwnPath("inference.call", _response, _delete_response),
     b"/": OwnPath("public", _root),
     b"/healthz": OwnPath("public", _health),
     b"/readyz": OwnPath("public", _readiness),

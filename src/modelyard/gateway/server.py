@@ -204,14 +204,14 @@ class ClientConnection(asyncio.Protocol):
             self._answer_own(head, path)
 
     def _answer_own(self, head: RequestHead, path: bytes) -> None:
-        found = own.find(path)
+        found = own.find(head)
         if found is None:
             self._unknown(head, path)
             return
-        if head.method not in (b"GET", b"HEAD"):
-            self._wrong_method(path, b"GET, HEAD")
-            return
         one, rest = found
+        if head.method not in one.methods:
+            self._wrong_method(path, b", ".join(one.methods))
+            return
         try:
             said = own.answer(self._gateway, head, one, rest)
         except errors.ModelyardError as error:

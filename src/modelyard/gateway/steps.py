@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from modelyard.domain import snapshot as snapshots
 from modelyard.errors import Unavailable
 from modelyard.gateway import caching, detached, metering
+from modelyard.gateway.kept.keeping import keep
 from modelyard.gateway.verdict import NEXT, Verdict
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def steps_of(service: snapshots.Service, *, limited: bool) -> tuple[Step, ...]:
     """The steps that requests to this service take, in order."""
     cached = service.cache.ttl_s > 0 or service.cache.semantic is not None
     taken: tuple[tuple[Step, bool], ...] = (
+        (keep, service.content.responses_keep_s > 0),
         (reserve, limited),
         (open_slot, True),
         (caching.look_up, cached),

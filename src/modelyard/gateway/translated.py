@@ -1,6 +1,7 @@
 """Requests to endpoints that do not speak the client's dialect, and their answers: read in the one,
 written in the other. The endpoint is always asked to stream, whatever the client wants."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -79,26 +80,24 @@ class _Reading:
         self.is_cut = False
         """Whether its end is ours, and the endpoint would go on."""
 
-    def feed(self, piece: bytes) -> list[chat.Event]:
-        """What this piece says. Raises StreamBroken."""
-        said: list[chat.Event] = []
+    def feed(self, piece: bytes) -> Iterator[chat.Event]:
+        """What this piece says. Raises StreamBroken, after what was said before."""
         for _, data in self._splitter.feed(piece):
             if data == b"[DONE]":
                 self.done = True
             elif data and not self.done:
-                said += self._read(data)
+                yield from self._read(data)
         if len(self._splitter.pending) > MAX_EVENT_BYTES:
             raise StreamBroken("the upstream sent an endless event", b"")
-        return said
 
-    def _read(self, data: bytes) -> list[chat.Event]:
+    def _read(self, data: bytes) -> Iterator[chat.Event]:
         try:
             said = self._reader.feed(data)
         except errors.Invalid as error:
             raise StreamBroken(error.message, b"") from None
         for event in said:
             self._note(event)
-        return said
+            yield event
 
     def _note(self, event: chat.Event) -> None:
         tally = self._tally
@@ -128,7 +127,13 @@ class TranslatingRelay:
 
     def feed(self, piece: bytes) -> bytes:
         """What this piece is in the client's dialect. Raises StreamBroken."""
-        written = [self._writer.write(event) for event in self._reading.feed(piece)]
+        written: list[bytes] = []
+        try:
+            for event in self._reading.feed(piece):
+                written.append(self._writer.write(event))  # noqa: PERF401 - it may break off
+        except StreamBroken as error:
+            error.passed = b"".join(written)
+            raise
         if self._reading.done and self._reading.ended:
             self.done = True
             written.append(self._writer.end())
@@ -157,12 +162,11 @@ class Folded(FromStream):
 
     def _events(self, data: bytes) -> None:
         try:
-            said = self._reading.feed(data)
+            for event in self._reading.feed(data):
+                self._folder.add(event)
         except StreamBroken as error:
             self._break(error)
             return
-        for event in said:
-            self._folder.add(event)
         if self.tally.events:
             self.exchange.mark_first_token()
         if self._reading.is_cut:

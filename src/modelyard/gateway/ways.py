@@ -6,6 +6,7 @@ from modelyard.gateway.answers import Answering, Assembled, Relay, Streamed, Who
 from modelyard.gateway.body import Inspected
 from modelyard.gateway.checking import Watched
 from modelyard.gateway.endpoints import Endpoint
+from modelyard.gateway.kept.relay import KeptRelay
 from modelyard.gateway.native import EventRelay, WholeInDialect
 from modelyard.gateway.passing import Passing
 from modelyard.gateway.stream import StreamRelay, Tally
@@ -37,8 +38,12 @@ def choose(exchange: "Exchange", seen: Inspected, endpoint: Endpoint) -> Answeri
 
 
 def _streamed(exchange: "Exchange", relay: Relay) -> Streamed:
-    """What was promised of the answer is looked at on its way."""
-    return Streamed(exchange, relay if exchange.pledge is None else Watched(exchange, relay))
+    """What was promised of the answer is looked at on its way, and only then it is kept."""
+    if exchange.pledge is not None:
+        relay = Watched(exchange, relay)
+    if exchange.keeping is not None:
+        relay = KeptRelay(relay, exchange.keeping)
+    return Streamed(exchange, relay)
 
 
 def _relay(seen: Inspected) -> StreamRelay:

@@ -21,6 +21,7 @@ class DataFolder:
         self.records = self.root / "records"
         self.logs = self.root / "logs"
         self.spool = self.root / "spool"
+        self.kept = self.root / "kept"
         self.snapshot = self.root / "snapshot.json"
         self.shared = self.root / "shared.bin"
         self.ledger = self.root / "ledger.bin"

@@ -63,6 +63,9 @@ def test_the_smallest_service_is_served_as_the_schema_has_it_by_default() -> Non
         ({"canary": {"weight": 0.5}}, "give a model or an engine"),
         ({"canary": {"weight": 0.5, "model": "m", "sticky": "sesion"}}, "did you mean 'session'?"),
         ({"shadow": {"service": "b", "share": 2}}, "spec.shadow.share"),
+        ({"content": {"responses": {}}}, "spec.content.responses.keep_s"),
+        ({"content": {"responses": {"keep_s": 59}}}, "spec.content.responses.keep_s"),
+        ({"content": {"response": {}}}, "did you mean 'responses'?"),
         ({"price": {"replica_usd_per_hour": -1}}, "spec.price.replica_usd_per_hour"),
         ({"price": {"replica_usd_hour": 1}}, "did you mean 'replica_usd_per_hour'?"),
     ],
@@ -133,6 +136,7 @@ def test_how_a_whole_service_is_served() -> None:
         queue={"per_slot": 1.5, "limit": 10},
         cache={"ttl_s": 60, "semantic": {"service": "embed"}},
         shadow={"service": "next", "share": 0.1},
+        content={"responses": {"keep_s": 3600}},
     )
     made = compiled.service("t", "bot", Revision(id="r"), spec)
     assert (made.routing.rule, made.routing.beta) == ("prefix", 2.0)
@@ -143,6 +147,7 @@ def test_how_a_whole_service_is_served() -> None:
     assert made.cache == Cache(ttl_s=60, semantic=SemanticCache(service="embed"))
     assert made.shadow is not None
     assert (made.shadow.service, made.shadow.share) == ("next", 0.1)
+    assert made.content.responses_keep_s == 3600.0
 
 
 def test_money_is_whole_nano_dollars_rounded_up() -> None:

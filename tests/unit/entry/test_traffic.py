@@ -17,12 +17,8 @@ def test_the_smallest_service() -> None:
     found = of({})
     assert found["split"] == []
     assert found["routing"] == "first_token"
-    assert (found["queue"], found["cache"], found["timeouts"], found["shadow"]) == (
-        "",
-        "",
-        "",
-        None,
-    )
+    assert (found["queue"], found["cache"], found["timeouts"], found["content"]) == ("",) * 4
+    assert found["shadow"] is None
 
 
 def test_a_whole_service() -> None:
@@ -35,6 +31,7 @@ def test_a_whole_service() -> None:
             "retries": {"attempts": 1},
             "fallback": ["spare", "gone"],
             "shadow": {"service": "spare", "share": 0.05},
+            "content": {"responses": {"keep_s": 2592000}},
         }
     )
     assert found["routing"] == "prefix, β 1.5"
@@ -42,6 +39,7 @@ def test_a_whole_service() -> None:
     assert found["cache"] == "exact 1 h; semantic 1 min, ≤ 0.05"
     assert found["timeouts"] == "first token 30 s, total 10 min"
     assert found["retries"] == "none"
+    assert found["content"] == "responses, for 30 d"
     assert [(one["service"], one["there"]) for one in found["fallback"]] == [
         ("spare", True), ("gone", False),
     ]  # fmt: skip

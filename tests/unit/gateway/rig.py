@@ -28,8 +28,9 @@ class Rig:
         self.shared = SharedFile(folder / "shared.bin", 1)
         self.ledger = SharedLedger(folder / "ledger.bin", now_us=clock.now_us())
         self.gateway = Gateway(
-            GatewaySettings(**settings), self.shared, self.ledger, folder / "spool", 0, PEPPER
-        )
+            GatewaySettings(**settings), self.shared, self.ledger, folder / "spool", 0, PEPPER,
+            folder / "kept",
+        )  # fmt: skip
         self.server = Server(self.gateway)
         self.port = 0
         self.wires: list[Wire] = []

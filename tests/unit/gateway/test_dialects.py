@@ -229,6 +229,18 @@ async def test_a_stream_that_breaks_off_while_it_is_translated_fails_in_words(
     assert record["usage_estimated"]
 
 
+async def test_what_was_said_before_an_error_is_said_to_the_client(tmp_path: Path) -> None:
+    """However the network cuts them: here the words and the error come in one piece."""
+    error = {"error": {"message": "gave up", "code": 500}}
+    spoken = sse(delta(role="assistant"), delta(content="Hel"), error)
+    body = {"model": "bot", "input": "hi", "stream": True}
+    told = await tell(tmp_path, streams(spoken), body)
+    assert b" 200 " in told.head
+    assert b'"delta":"Hel"' in told.body
+    assert b"response.failed" in told.body
+    assert b"gave up" in told.body
+
+
 async def test_another_endpoint_answers_whatever_it_speaks(tmp_path: Path) -> None:
     async with (
         rig(tmp_path) as one,

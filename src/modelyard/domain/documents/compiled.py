@@ -39,7 +39,13 @@ def service(
         passes=spec.passes,
         capabilities=compiled.Capabilities(**spec.capabilities.model_dump()),
         guarantees=compiled.Guarantees(**spec.guarantees.model_dump()),
+        content=_content(spec),
     )
+
+
+def _content(spec: services.ServiceSpec) -> compiled.Content:
+    responses = spec.content.responses
+    return compiled.Content(responses_keep_s=responses.keep_s if responses else 0.0)
 
 
 def _cache(spec: services.ServiceSpec) -> compiled.Cache:

@@ -11,6 +11,7 @@ from modelyard.domain.documents import SERVICE, Name, Part, checked, lifted
 from modelyard.domain.documents.prices import PriceSpec as PriceSpec
 from modelyard.domain.providers.kinds import Dialect, Kept, Lacked
 from modelyard.domain.services.abilities import FAMILIES, CapabilitiesSpec, is_template
+from modelyard.domain.services.content import ContentSpec
 from modelyard.domain.services.traffic import (
     CacheSpec,
     FallbackSpec,
@@ -137,6 +138,7 @@ class ServiceSpec(Part):
     """Paths that are passed on as they are at `/pass/SERVICE/…`; `*` stands for anything."""
     capabilities: CapabilitiesSpec = CapabilitiesSpec()
     guarantees: GuaranteesSpec = GuaranteesSpec()
+    content: ContentSpec = ContentSpec()
 
     @model_validator(mode="after")
     def _each_fallback_once(self) -> "ServiceSpec":

@@ -169,6 +169,13 @@ class Guarantees(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the model is told what is wrong with its answer and asked once more."""
 
 
+class Content(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of what people write and models answer."""
+
+    responses_keep_s: float = 0.0
+    """Answers of `/v1/responses`, so that requests may continue from them; 0: none is kept."""
+
+
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """What clients call by name."""
 
@@ -189,6 +196,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: Capabilities = Capabilities()
     """What the document says of them; all else is what its endpoints can do."""
     guarantees: Guarantees = Guarantees()
+    content: Content = Content()
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):

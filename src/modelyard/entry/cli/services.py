@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from modelyard.entry import wording
 from modelyard.entry.cli.commands import Nouns, connected, permission
 from modelyard.entry.cli.formats import Span, duration, size
 from modelyard.entry.cli.output import Output
@@ -190,6 +191,7 @@ def show_service(out: Output, service: dict[str, Any]) -> None:
             ("revision", status.get("revision", "")),
             ("canary", canary_text(status)),
             ("price", priced.said(service)),
+            ("content kept", wording.content(document["spec"])),
             ("generation", f"{service['generation']}" + (" (not yet running)" if behind else "")),
         ],
         indent=2,

@@ -5,7 +5,8 @@ from typing import Any
 
 from modelyard.domain import services
 from modelyard.domain.services import ServiceSpec
-from modelyard.entry import priced
+from modelyard.entry import priced, wording
+from modelyard.entry.wording import span
 from modelyard.errors import Invalid
 
 
@@ -28,6 +29,7 @@ def of(
         "queue": _queue(spec),
         "cache": _cache(spec),
         "price": priced.said(service),
+        "content": wording.content(spec.model_dump()),
         "shadow": {**_named(shadow.service, names), "share": shadow.share} if shadow else None,
         "limits": [one for one in limits if _counts(one["document"]["spec"], name)],
     }
@@ -45,14 +47,6 @@ def split(status: Mapping[str, Any]) -> list[dict[str, Any]]:
 def share(part: float) -> str:
     """`0.125` → `12.5 %`."""
     return f"{100 * part:.3g} %"
-
-
-def span(seconds: float) -> str:
-    """`3600` → `1 h`."""
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} s"
 
 
 def _on(classes: Iterable[str]) -> str:

@@ -44,11 +44,15 @@ def reason_of(status: int) -> str:
     return _REASONS.get(status, "Status")
 
 
+_PARAMS = {"previous_response_not_found": "previous_response_id"}
+"""What the official clients are told of it beside the code."""
+
+
 def told(error: errors.ModelyardError, status: int = 0, request_id: str = "") -> Told:
     """An error of ours for a client, the hint at the end of the message."""
     text = error.message if not error.hint else f"{error.message} ({error.hint})"
     _, usual, kind = _entry(error)
-    return Told(status or usual, text, kind, error.code, None, request_id)
+    return Told(status or usual, text, kind, error.code, _PARAMS.get(error.code), request_id)
 
 
 def told_by_upstream(error: UpstreamError, request_id: str = "") -> Told:

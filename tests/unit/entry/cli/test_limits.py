@@ -146,6 +146,16 @@ def test_a_canary_is_shown_and_its_output_too(platform: Platform) -> None:
     assert platform.run("services", "wait", "bot").exit_code == 0
 
 
+def test_what_is_kept_is_shown(platform: Platform) -> None:
+    document = {"apiVersion": "modelyard/v1", "kind": "Service", "name": "bot",
+                "spec": {"engine": {"name": "echo"}}}  # fmt: skip
+    platform.run("apply", "-f", "-", stdin=json.dumps(document))
+    assert "content kept" not in platform.run("services", "show", "bot").stdout
+    document["spec"] = {"engine": {"name": "echo"}, "content": {"responses": {"keep_s": 7200}}}
+    platform.run("apply", "-f", "-", stdin=json.dumps(document))
+    assert "responses, for 2 h" in platform.run("services", "show", "bot").stdout
+
+
 def test_limits_need_a_permission_of_their_own(platform: Platform) -> None:
     made = platform.json("keys", "create")
     result = platform.run("limits", "list", "--api-key", made["key"])

@@ -15,6 +15,7 @@ from modelyard.gateway.dialects.converse.models import maker, thinking, top_k
 from modelyard.gateway.dialects.converse.parts import Blocks
 from modelyard.gateway.dialects.converse.tools import write_tools
 from modelyard.gateway.dialects.converse.write_messages import write_messages
+from modelyard.gateway.dialects.refusals import hint_for
 
 _OWN = frozenset({
     "additionalModelRequestFields", "additionalModelResponseFieldPaths", "guardrailConfig",
@@ -145,6 +146,6 @@ def _asks_for_nothing(name: str, raw: msgspec.Raw) -> bool:
         return True
     raise Invalid(
         f"{name} {why}",
-        hint="leave it out, or use a service whose endpoint knows it",
+        hint=hint_for(name),
         code="unsupported_parameter",
     )

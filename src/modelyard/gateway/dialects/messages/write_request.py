@@ -71,7 +71,11 @@ def _extra(request: Request) -> tuple[Members, list[str]]:
         raw = request.extra.get(name)
         if raw is not None and bytes(raw) not in (*harmless, b"null"):
             raise unsupported_parameter(name, "is not known to Anthropic's messages")
-    return {}, [name for name in request.extra if name not in _REFUSED]
+    return {}, [
+        name
+        for name, raw in request.extra.items()
+        if name not in _REFUSED and not (name == "store" and bytes(raw) == b"false")
+    ]
 
 
 def _tools(request: Request) -> tuple[dict[str, Any], list[str]]:

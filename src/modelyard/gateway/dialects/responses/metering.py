@@ -21,7 +21,7 @@ from modelyard.gateway.dialects.responses.answer import (
 _FIRST = re.compile(rb'\s*\{\s*"type"\s*:\s*"([a-z_.]+)"')
 """OpenAI's events begin with their type, vLLM's end with it."""
 _STARTS = frozenset({"response.created", "response.queued", "response.in_progress"})
-_ENDS = frozenset({"response.completed", "response.incomplete", "response.done"})
+ENDS = frozenset({"response.completed", "response.incomplete", "response.done"})
 _ERRORS = frozenset({"response.failed", "response.cancelled", "error"})
 _ANNOUNCEMENTS = frozenset({"response.content_part.added", "response.reasoning_summary_part.added"})
 _ADDED = "response.output_item.added"
@@ -67,7 +67,7 @@ class Tally:
 
     def see(self, data: bytes) -> Seen:
         """The data of one event. Raises Invalid when it is no event of a response."""
-        kind = _kind(data)
+        kind = kind_of(data)
         if kind.endswith(".delta"):
             if b'"delta":""' in data or b'"delta": ""' in data:
                 return _EMPTY
@@ -75,7 +75,7 @@ class Tally:
             return _PIECE
         if kind in _STARTS:
             return _START
-        if kind in _ENDS or kind in _ERRORS:
+        if kind in ENDS or kind in _ERRORS:
             return self._last(kind, data)
         if kind == _ADDED:
             return Seen("other", _item_kind(data) not in _SILENT)
@@ -111,7 +111,8 @@ class Tally:
         return Seen("end", True)
 
 
-def _kind(data: bytes) -> str:
+def kind_of(data: bytes) -> str:
+    """The type of an event. Raises Invalid when it has none."""
     first = _FIRST.match(data)
     if first is not None:
         return first[1].decode()
