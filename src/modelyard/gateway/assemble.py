@@ -24,6 +24,7 @@ class Assembler:
     def __init__(self) -> None:
         self._answer: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
+        self._told_at = ""
 
     def add(self, data: bytes) -> None:
         """Merge one event's JSON object. Raises Invalid for one that is no chunk of an answer."""
@@ -33,6 +34,8 @@ class Assembler:
                 if name == "choices":
                     for choice in value or ():
                         self._add_choice(choice)
+                elif name == "usage" and isinstance(value, dict):
+                    self._take(value, chunk.get("choices"))
                 elif value is not None or name not in self._answer:
                     self._answer[name] = value
         except _NO_CHUNK:
@@ -48,6 +51,13 @@ class Assembler:
         ordered |= {"created": answer.pop("created", None), "model": answer.pop("model", None)}
         usage = answer.pop("usage", None)
         return msgspec.json.encode({**ordered, "choices": choices, "usage": usage, **answer})
+
+    def _take(self, usage: dict[str, Any], choices: Any) -> None:
+        """As `stream.Tally` does: what engines tell of each choice is added up."""
+        place = "end" if not choices else "choice" if choices[0].get("finish_reason") else ""
+        is_more = bool(place) and place == self._told_at
+        self._answer["usage"] = _sum(self._answer["usage"], usage) if is_more else usage
+        self._told_at = place
 
     def _add_choice(self, piece: dict[str, Any]) -> None:
         index = _index(piece.get("index", 0))
@@ -118,6 +128,12 @@ def _merge_tool_calls(calls: list[dict[str, Any]], pieces: list[dict[str, Any]])
                     function[part] = function.get(part, "") + (text or "")
             elif name != "index" and value is not None:
                 call[name] = value
+
+
+def _sum(old: Any, new: Any) -> Any:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return {**old, **{name: _sum(old.get(name), value) for name, value in new.items()}}
+    return old + new if type(old) is int and type(new) is int else new
 
 
 def _merge_logprobs(old: Any, new: Any) -> Any:

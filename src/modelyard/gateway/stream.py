@@ -9,6 +9,7 @@ import re
 import msgspec
 
 from modelyard.domain import chat
+from modelyard.domain.guarantees.spending import added
 from modelyard.errors import Upstream
 from modelyard.gateway.dialects.base import Told
 from modelyard.gateway.dialects.chat.usage import read_usage
@@ -140,11 +141,13 @@ class Tally:
     """What is known of an answer so far."""
 
     __slots__ = (
-        "events", "finish_reason", "is_partial", "progress", "service_tier", "told", "usage",
+        "_told_at", "events", "finish_reason", "is_partial", "progress", "service_tier", "told",
+        "usage",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
+        self._told_at = ""
         self.told: chat.Usage | None = None
         """The usage of an answer in another dialect, or of one that is not of the usual form."""
         self.service_tier = ""
@@ -173,13 +176,21 @@ class Tally:
         if glimpse.service_tier:
             self.service_tier = glimpse.service_tier
         if glimpse.usage is not None:
-            self.usage = glimpse.usage
+            self._take(glimpse.usage, glimpse.choices)
         if glimpse.prompt_progress is not None:
             self.progress = glimpse.prompt_progress
         for choice in glimpse.choices or ():
             if choice.finish_reason:
                 self.finish_reason = choice.finish_reason
         return glimpse
+
+    def _take(self, usage: Usage, choices: list[Choice] | None) -> None:
+        """Some engines, llama.cpp among them, tell the usage of each choice at its end: those of
+        equal place are added. All others tell what it is until now, or once."""
+        place = "end" if not choices else "choice" if choices[0].finish_reason else ""
+        before = self.counted() if place and place == self._told_at else None
+        self.usage, self._told_at = usage, place
+        self.told = added(before, usage.neutral(self.service_tier)) if before else None
 
     def _see_loosely(self, data: bytes) -> Glimpse | None:
         try:

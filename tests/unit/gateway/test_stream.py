@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelyard.gateway.assemble import Assembler
 from modelyard.gateway.stream import StreamBroken, StreamRelay, Tally, says_something
 
 
@@ -153,3 +154,43 @@ def test_the_usual_usage_is_counted_with_its_details() -> None:
     assert told is not None
     assert (told.cache_read_tokens, told.reasoning_tokens) == (5, 3)
     assert (told.unknown, told.service_tier) == ({}, "default")
+
+
+@pytest.mark.parametrize("place", ["end", "choice"])
+def test_usage_that_is_told_for_each_choice_is_added_up(place: str) -> None:
+    """As llama.cpp tells it: of chat behind each end, of completions with it."""
+    tally, assembler = Tally(), Assembler()
+    for index in (1, 0):
+        end = {"index": index, "text": "", "finish_reason": "stop"}
+        usage = {"prompt_tokens": 2 + index, "completion_tokens": 3, "total_tokens": 5 + index,
+                 "prompt_tokens_details": {"cached_tokens": 1}}  # fmt: skip
+        told: list[dict[str, object]] = [{"choices": [end], "usage": usage}]
+        if place == "end":
+            told = [{"choices": [end]}, {"choices": [], "usage": usage}]
+        for event in told:
+            tally.see(json.dumps(event).encode())
+            assembler.add(json.dumps(event).encode())
+    counted = tally.counted()
+    assert counted is not None
+    assert (counted.input_tokens, counted.output_tokens, counted.cache_read_tokens) == (5, 6, 2)
+    assert json.loads(assembler.result())["usage"] == {
+        "prompt_tokens": 5, "completion_tokens": 6, "total_tokens": 11,
+        "prompt_tokens_details": {"cached_tokens": 2},
+    }  # fmt: skip
+
+
+def test_usage_that_grows_is_told_by_its_last() -> None:
+    """As vLLM tells it with `continuous_usage_stats`, and others twice."""
+    tally, assembler = Tally(), Assembler()
+    for choices, output in (
+        ([{"index": 0, "text": "a"}], 1),
+        ([{"index": 0, "text": "b", "finish_reason": "stop"}], 2),
+        ([], 2),
+    ):
+        event = {"choices": choices, "usage": {"prompt_tokens": 4, "completion_tokens": output}}
+        tally.see(json.dumps(event).encode())
+        assembler.add(json.dumps(event).encode())
+    counted = tally.counted()
+    assert counted is not None
+    assert (counted.input_tokens, counted.output_tokens) == (4, 2)
+    assert json.loads(assembler.result())["usage"]["completion_tokens"] == 2
