@@ -48,6 +48,8 @@ class Inspected(msgspec.Struct):
     prompt_text: msgspec.Raw = msgspec.field(name="prompt", default=msgspec.Raw())
     suffix: msgspec.Raw = msgspec.Raw()
     """Of completions: what comes after the text that is asked for."""
+    echo: msgspec.Raw = msgspec.Raw()
+    """Of completions: whether the question is said again before the answer."""
     tools: msgspec.Raw = msgspec.Raw()
     response_format: msgspec.Raw = msgspec.Raw()
     tool_choice: msgspec.Raw = msgspec.Raw()
@@ -72,6 +74,8 @@ def asks_more(seen: Inspected) -> bool:
         or seen.tool_choice
         or seen.logprobs
         or seen.function_call
+        or seen.suffix
+        or seen.echo
     )
 
 

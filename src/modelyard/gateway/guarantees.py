@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 _NOTHING = frozenset({b"", b"null"})
 _FREE = frozenset({b"", b"null", b'"auto"', b'"none"'})
-_NO_PROBABILITIES = frozenset({b"", b"null", b"false"})
+_UNASKED = frozenset({b"", b"null", b"false"})
+_NO_SUFFIX = frozenset({b"", b"null", b'""'})
 _DEMANDS = frozenset({
     "model", "tools", "tool_choice", "functions", "function_call", "response_format", "text",
     "output_config", "output_format",
@@ -45,6 +46,8 @@ def prepare(exchange: "Exchange", seen: Inspected, endpoint: Endpoint) -> None:
     lacks = endpoint.spec.lacks
     if lacks:
         _refuse_lacking(seen, endpoint)
+        if exchange.route.infills:
+            _refuse_of_completions(seen, endpoint)
     if exchange.route.codec is not None and (exchange.pledge is not None or _demands(seen)):
         _promise(exchange, seen, endpoint)
     if "stop" in lacks and bytes(seen.stop) not in _NOTHING and exchange.route.streams:
@@ -52,12 +55,28 @@ def prepare(exchange: "Exchange", seen: Inspected, endpoint: Endpoint) -> None:
 
 
 def _refuse_lacking(seen: Inspected, endpoint: Endpoint) -> None:
-    spec = endpoint.spec
-    named = f"endpoint {spec.id!r}" + (f" ({spec.provider_kind})" if spec.provider_kind else "")
+    spec, named = endpoint.spec, _named(endpoint)
     if "n" in spec.lacks and (seen.n or 1) > 1:
         raise unsupported_parameter("n", f"asks for {seen.n} answers, and {named} gives one")
-    if "logprobs" in spec.lacks and bytes(seen.logprobs) not in _NO_PROBABILITIES:
+    if "logprobs" in spec.lacks and bytes(seen.logprobs) not in _UNASKED:
         raise unsupported_parameter("logprobs", f"asks for probabilities, and {named} gives none")
+
+
+def _refuse_of_completions(seen: Inspected, endpoint: Endpoint) -> None:
+    spec, named = endpoint.spec, _named(endpoint)
+    if "echo" in spec.lacks and bytes(seen.echo) not in _UNASKED:
+        raise unsupported_parameter("echo", f"asks for the prompt again, and {named} leaves it out")
+    if "suffix" in spec.lacks and not spec.fim and bytes(seen.suffix) not in _NO_SUFFIX:
+        raise unsupported_parameter(
+            "suffix",
+            f"asks for what is missing before it, and {named} only continues texts; if its model "
+            "was taught to fill in, `spec.engine.fim` of the service says how it is asked",
+        )
+
+
+def _named(endpoint: Endpoint) -> str:
+    spec = endpoint.spec
+    return f"endpoint {spec.id!r}" + (f" ({spec.provider_kind})" if spec.provider_kind else "")
 
 
 def _demands(seen: Inspected) -> bool:
@@ -172,7 +191,7 @@ def _refuse_beside(seen: Inspected, endpoint: Endpoint, what: str) -> None:
     why = f"cannot be had with {what}, which endpoint {endpoint.id!r} does not know itself"
     if (seen.n or 1) > 1:
         raise unsupported_parameter("n", why)
-    if bytes(seen.logprobs) not in _NO_PROBABILITIES:
+    if bytes(seen.logprobs) not in _UNASKED:
         raise unsupported_parameter("logprobs", why)
 
 

@@ -530,6 +530,38 @@ async def test_what_is_lacking_is_refused(
     assert has.status == 200
 
 
+@pytest.mark.parametrize(("name", "value"), [("echo", True), ("suffix", "}")])
+async def test_what_completions_alone_have_is_refused_there_alone(
+    tmp_path: Path, name: str, value: Any
+) -> None:
+    body = {name: value, "prompt": "x"}
+    one = await told(tmp_path, body, path=b"/v1/completions", lacks=(name,))
+    assert (one.status, one.error["code"]) == (400, "unsupported_parameter")
+    assert name in one.error["message"]
+    assert one.asked == []
+    for folder, options in (
+        ("has", {"path": b"/v1/completions"}),
+        ("chat", {"lacks": (name,)}),
+        ("nothing", {"path": b"/v1/completions", "lacks": (name,), "no": True}),
+    ):
+        (tmp_path / folder).mkdir()
+        sent = {**body, name: None} if options.pop("no", False) else body
+        other = await told(tmp_path / folder, sent, **options)
+        assert other.record["attempts"] == 1, "the endpoint says what it thinks of it"
+        assert b"unsupported_parameter" not in other.body
+
+
+async def test_a_suffix_is_not_lacking_where_the_document_says_how_it_is_asked(
+    tmp_path: Path,
+) -> None:
+    body = {"suffix": "}", "prompt": "{"}
+    one = await told(
+        tmp_path, body, path=b"/v1/completions", lacks=("suffix",), fim="<p>{prefix}<s>{suffix}"
+    )
+    assert one.status == 200
+    assert [asked["prompt"] for asked in one.asked] == ["<p>{<s>}"]
+
+
 @pytest.mark.parametrize(("name", "value"), [("n", 1), ("logprobs", False), ("n", None)])
 async def test_asking_for_nothing_is_not_refused(tmp_path: Path, name: str, value: Any) -> None:
     one = await told(tmp_path, {name: value}, lacks=("n", "logprobs"))

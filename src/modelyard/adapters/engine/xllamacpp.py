@@ -75,8 +75,9 @@ class XllamacppEngine:
             dialects=("chat", "count_tokens"),
             capabilities=_capabilities(model, context),
             keeps=("json_object", "json_schema"),
-            # It answers with plain text, whatever the chat template says of tools.
-            lacks=("tool_choice",),
+            # It answers with plain text, whatever the chat template says of tools; what comes
+            # behind a text, and that it is said again, it takes no notice of.
+            lacks=("tool_choice", "echo", "suffix"),
             slots=chosen.slots,
             memory_bytes=_memory_bytes(model, context * chosen.slots, chosen.kv_cache),
         )
@@ -115,6 +116,7 @@ def _capabilities(model: ResolvedModel, context: int) -> Capabilities:
         images=False,
         audio=False,
         structured_output=True,
+        fim=False,
         embeddings=False,
         rerank=False,
         context_tokens=context,

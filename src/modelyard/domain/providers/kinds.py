@@ -13,8 +13,10 @@ messages. `count_tokens` is Anthropic's count of a question, which some speak wi
 
 Kept = Literal["json_object", "json_schema", "tool_choice"]
 """What an endpoint may hold its model to, by a constraint on what it can write."""
-Lacked = Literal["json_object", "json_schema", "tool_choice", "logprobs", "n", "stop"]
-"""What an endpoint may not know, or take no notice of."""
+Lacked = Literal[
+    "json_object", "json_schema", "tool_choice", "logprobs", "n", "stop", "echo", "suffix"
+]
+"""What an endpoint may not know, or take no notice of. `echo` and `suffix` are of completions."""
 
 STORE = "store:"
 """References to keys that the platform keeps itself begin with it."""

@@ -58,7 +58,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     keeps: tuple[str, ...] = ()
     """What it holds its model to: `json_object`, `json_schema`, `tool_choice`."""
     lacks: tuple[str, ...] = ()
-    """What it does not know or takes no notice of: those, `logprobs`, `n`, `stop`."""
+    """What it does not know or takes no notice of; see `Lacked` in `domain/providers/kinds.py`."""
 
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
