@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from modelyard.domain.snapshot.capabilities import Capabilities, common, with_said
 from modelyard.gateway.catalog import Service
@@ -63,12 +62,8 @@ def _model(service: Service) -> dict[str, Any]:
 
 def _capabilities(service: Service) -> Capabilities:
     """Of all that may answer, but for what the document says."""
-    spec = service.spec
-    each = [one.spec for one in service.endpoints()]
-    found = common(
-        replace(one.capabilities, fim=True) if one.fim else one.capabilities for one in each
-    )
-    return with_said(found, spec.capabilities)
+    found = common(one.spec.able for one in service.endpoints())
+    return with_said(found, service.spec.capabilities)
 
 
 def _sizes(known: Capabilities) -> dict[str, int]:

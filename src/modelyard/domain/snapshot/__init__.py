@@ -60,6 +60,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     lacks: tuple[str, ...] = ()
     """What it does not know or takes no notice of; see `Lacked` in `domain/providers/kinds.py`."""
 
+    @property
+    def able(self) -> Capabilities:
+        """What its model can do, as it is asked here."""
+        return (
+            msgspec.structs.replace(self.capabilities, fim=True) if self.fim else self.capabilities
+        )
+
 
 class Revision(msgspec.Struct, frozen=True, kw_only=True):
     """One resolved state of a service that runs."""

@@ -176,7 +176,7 @@ def show(session: Session, name: str) -> None:
 
 def show_service(out: Output, service: dict[str, Any]) -> None:
     """The answer first, then the evidence."""
-    from modelyard.entry import priced
+    from modelyard.entry import abilities, priced
 
     document, status = service["document"], service["status"] or {}
     phase = status.get("phase", "starting")
@@ -190,6 +190,7 @@ def show_service(out: Output, service: dict[str, Any]) -> None:
             ("engine", status.get("engine", "")),
             ("revision", status.get("revision", "")),
             ("canary", canary_text(status)),
+            ("can", abilities.said(service)),
             ("price", priced.said(service)),
             ("content kept", wording.content(document["spec"])),
             ("generation", f"{service['generation']}" + (" (not yet running)" if behind else "")),

@@ -5,7 +5,7 @@ from typing import Any
 
 from modelyard.domain import services
 from modelyard.domain.services import ServiceSpec
-from modelyard.entry import priced, wording
+from modelyard.entry import abilities, priced, wording
 from modelyard.entry.wording import span
 from modelyard.errors import Invalid
 
@@ -28,6 +28,7 @@ def of(
         ],
         "queue": _queue(spec),
         "cache": _cache(spec),
+        "can": abilities.said(service),
         "price": priced.said(service),
         "content": wording.content(spec.model_dump()),
         "shadow": {**_named(shadow.service, names), "share": shadow.share} if shadow else None,
