@@ -60,7 +60,7 @@ class Desk(NamedTuple):
     def environment(self, environment: str, **more: str) -> dict[str, str]:
         """The variables a client gets: none of ours, and no way to the network."""
         paths = f"{binaries(environment)}:{os.environ['PATH']}"
-        proxies = {name: NOWHERE for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")}
+        proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), NOWHERE)
         proxies |= {name.lower(): url for name, url in proxies.items()}
         local = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
         return {"PATH": paths, "HOME": str(self.home), "TERM": "dumb", "LC_ALL": "C.UTF-8",

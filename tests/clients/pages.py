@@ -1,9 +1,8 @@
 """The how-to pages of clients, read so that a test can do exactly what they say.
 
-Fenced blocks of a page are followed in order: one whose first line says behind its language where it
-belongs (```` ```toml ~/.codex/config.toml ````) is a file; those of `sh` are one script, those of
-`python` one program. Prompts in them are the page's own; only address, key and the ports that a
-machine may have in use are replaced.
+Fenced blocks of a page are followed in order: one whose first line says behind its language where
+it belongs (```` ```toml ~/.codex/config.toml ````) is a file; those of `sh` are one script, those
+of `python` one program. Only the gateway's address and the key are put in.
 """
 
 import re

@@ -8,6 +8,7 @@ Editors that ask for a continuation or for what is missing in the middle get `MI
 
 import asyncio
 import json
+import re
 from typing import Any, NamedTuple
 
 SHELLS = ("Bash", "exec_command", "shell", "bash", "run_command", "write_file")
@@ -107,6 +108,7 @@ class ScriptedModel:
         return arguments
 
 
+_WORD = re.compile(r"\S+\s*")
 _COMMON = {"id": "chatcmpl-scripted", "created": 1, "model": "scripted"}
 _USAGE = {"prompt_tokens": 21, "completion_tokens": 9, "total_tokens": 30}
 
@@ -128,7 +130,7 @@ async def _continue(writer: asyncio.StreamWriter, one: Asked) -> None:
     """What is missing between a prompt and its `suffix`; in pieces if it is asked so."""
     fim = one.path != "/v1/completions"  # answers like chat, as its inventor's API does
     kind = "chat.completion.chunk" if fim else "text_completion"
-    pieces = [piece + " " for piece in MIDDLE.split(" ")] if one.body.get("stream") else [MIDDLE]
+    pieces = _WORD.findall(MIDDLE) if one.body.get("stream") else [MIDDLE]
     choices: list[dict[str, Any]] = [
         {"delta": {"content": piece}, "finish_reason": None} if fim
         else {"text": piece, "logprobs": None, "finish_reason": None}
@@ -158,7 +160,7 @@ async def _events(writer: asyncio.StreamWriter, kind: str, choices: list[dict[st
 
 def _deltas(message: dict[str, Any]) -> list[dict[str, Any]]:
     """The role, the text word by word, and each call: its name first, then its arguments in two."""
-    words = [{"content": word + " "} for word in message["content"].split(" ")]
+    words = [{"content": word} for word in _WORD.findall(message["content"])]
     deltas = [{"role": "assistant", "content": ""}, *words]
     for index, call in enumerate(message.get("tool_calls", ())):
         text, half = call["function"]["arguments"], len(call["function"]["arguments"]) // 2

@@ -40,9 +40,11 @@ def test_continue(desk: Desk) -> None:
 def test_aider(desk: Desk) -> None:
     """No tool: the file as aider wants it told, in the text. Chat completions by LiteLLM."""
     desk.model.last_words = f"{LAST_WORDS}\n\nproof.txt\n```\n{WRITTEN}\n```\n"
-    quiet = {"AIDER_ANALYTICS_DISABLE": "true", "AIDER_CHECK_UPDATE": "false",
-             "AIDER_SHOW_RELEASE_NOTES": "false", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}  # fmt: skip
-    desk.finished(desk.follow("aider", "aider", **quiet))
+    printed = desk.follow(
+        "aider", "aider", AIDER_ANALYTICS_DISABLE="true", AIDER_CHECK_UPDATE="false",
+        AIDER_SHOW_RELEASE_NOTES="false", LITELLM_LOCAL_MODEL_COST_MAP="True",
+    )  # fmt: skip
+    desk.finished(printed)
 
 
 PROGRAMS = [
