@@ -11,6 +11,8 @@ SECONDS ?= 300
 
 COMPILED := $(VENV)/compiled
 CLIENTS := $(VENV)/clients
+CLIENT_PYTHONS := $(basename $(notdir $(wildcard tests/clients/environments/*.txt)))
+UV_VERSION := 0.13.9
 CC_FOUND := $(shell command -v cc gcc clang 2>/dev/null | head -n 1)
 # What benchmarks measure is what a release is: compiled, where there is a compiler. PURE=1: as it lies.
 RELEASED = $(if $(or $(PURE),$(if $(CC_FOUND),,none)),,PYTHONPATH=$(COMPILED))
@@ -25,7 +27,7 @@ help:
 	@echo "make check           ruff, mypy, import contracts"
 	@echo "make wheel           the package with its hot path compiled, in dist/ (needs a C compiler)"
 	@echo "make test-compiled   the gateway's tests against it"
-	@echo "make test-clients    real agents and SDKs against the gateway (needs npm; installs some 1.5 GB)"
+	@echo "make test-clients    real agents and SDKs against the gateway (needs npm; installs some 4 GB)"
 	@echo "make bench           figures of the gateway and of the engine beside peers (JSON=PATH)"
 	@echo "make bench-gateway   the gateway beside nginx, Rust routers, LiteLLM (ARGS=--quick: half a minute)"
 	@echo "make bench-engine    what the gateway leaves of an engine's speed"
@@ -65,10 +67,13 @@ test: $(VENV)/.ready
 test-clients: $(VENV)/.ready
 	@mkdir -p $(CLIENTS) && cp tests/clients/package.json $(CLIENTS)/
 	npm install --prefix $(CLIENTS) --no-audit --no-fund --silent
-	[ -d $(CLIENTS)/python ] || $(PYTHON) -m venv $(CLIENTS)/python
-	$(CLIENTS)/python/bin/pip install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
-	@npm ls --prefix $(CLIENTS) --depth 0; $(CLIENTS)/python/bin/pip list 2>/dev/null | grep -iE "^(openai|anthropic|langchain)"
-	$(BIN)/python -m pytest -v tests/clients $(ARGS)
+	[ -x $(CLIENTS)/uv/bin/uv ] || { $(PYTHON) -m venv $(CLIENTS)/uv && $(CLIENTS)/uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
+	for name in $(CLIENT_PYTHONS); do \
+	  $(CLIENTS)/uv/bin/uv venv --quiet --allow-existing --python $(PYTHON) $(CLIENTS)/$$name && \
+	  $(CLIENTS)/uv/bin/uv pip install --quiet --python $(CLIENTS)/$$name/bin/python \
+	    --override tests/clients/environments/without.in -r tests/clients/environments/$$name.txt || exit 1; \
+	done
+	MODELYARD_CLIENTS=$(CLIENTS) $(BIN)/python -m pytest -v tests/clients $(ARGS)
 
 check: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -3,23 +3,36 @@
 It calls the client's own tool for shell commands once, with a command that writes a file, and after
 the tool's result it says that it is done. A client has finished its task when the file is there and
 it has shown the last words, so that both directions of the conversation must have been right.
+Editors that ask for a continuation or for what is missing in the middle get `MIDDLE`.
 """
 
 import asyncio
 import json
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 SHELLS = ("Bash", "exec_command", "shell", "bash", "run_command", "write_file")
 """What agents call their tool for commands."""
 LAST_WORDS = "The file is written and the work is finished."
+MIDDLE = "return left + right"
+_GENERATING = ("/v1/completions", "/v1/fim/completions")
+
+
+class Asked(NamedTuple):
+    """One request as it came."""
+
+    path: str
+    body: dict[str, Any]
 
 
 class ScriptedModel:
-    """Serves `POST /v1/chat/completions`. `asked` are the bodies of all requests."""
+    """Serves chat completions, completions and `/v1/fim/completions`. `asked` are all requests;
+    `last_words` is what it says when it has no tool to call, or has called it."""
 
     def __init__(self, command: str) -> None:
         self.command = command
-        self.asked: list[dict[str, Any]] = []
+        self.last_words = LAST_WORDS
+        self.asked: list[Asked] = []
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
 
@@ -48,14 +61,21 @@ class ScriptedModel:
                     await _whole(writer, {"object": "list", "data": [{"id": "scripted"}]})
                     continue
                 length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
-                await self._answer(json.loads(await reader.readexactly(length)), writer)
+                body = json.loads(await reader.readexactly(length))
+                await self._answer(Asked(head.split(b" ")[1].decode(), body), writer)
         except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
             return
         finally:
             writer.close()
 
-    async def _answer(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
-        self.asked.append(body)
+    async def _answer(self, one: Asked, writer: asyncio.StreamWriter) -> None:
+        self.asked.append(one)
+        if one.path in _GENERATING:
+            await _continue(writer, one)
+        else:
+            await self._chat(one.body, writer)
+
+    async def _chat(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         message = self._next(body)
         finish = "tool_calls" if "tool_calls" in message else "stop"
         if body.get("stream"):
@@ -70,7 +90,7 @@ class ScriptedModel:
         tool = _shell(body)
         said = body["messages"]
         if tool is None or any(message["role"] == "tool" for message in said):
-            return {"role": "assistant", "content": LAST_WORDS}
+            return {"role": "assistant", "content": self.last_words}
         function = {"name": tool["name"], "arguments": json.dumps(self._arguments(tool))}
         call = {"id": "call_0001", "type": "function", "function": function}
         return {"role": "assistant", "content": "I write it.", "tool_calls": [call]}
@@ -88,6 +108,7 @@ class ScriptedModel:
         return arguments
 
 
+_WORD = re.compile(r"\S+\s*")
 _COMMON = {"id": "chatcmpl-scripted", "created": 1, "model": "scripted"}
 _USAGE = {"prompt_tokens": 21, "completion_tokens": 9, "total_tokens": 30}
 
@@ -99,14 +120,39 @@ def _shell(body: dict[str, Any]) -> dict[str, Any] | None:
 
 
 async def _stream(writer: asyncio.StreamWriter, message: dict[str, Any], finish: str) -> None:
+    choices = [{"delta": delta, "finish_reason": None} for delta in _deltas(message)]
+    await _events(
+        writer, "chat.completion.chunk", [*choices, {"delta": {}, "finish_reason": finish}]
+    )
+
+
+async def _continue(writer: asyncio.StreamWriter, one: Asked) -> None:
+    """What is missing between a prompt and its `suffix`; in pieces if it is asked so."""
+    fim = one.path != "/v1/completions"  # answers like chat, as its inventor's API does
+    kind = "chat.completion.chunk" if fim else "text_completion"
+    pieces = _WORD.findall(MIDDLE) if one.body.get("stream") else [MIDDLE]
+    choices: list[dict[str, Any]] = [
+        {"delta": {"content": piece}, "finish_reason": None} if fim
+        else {"text": piece, "logprobs": None, "finish_reason": None}
+        for piece in pieces
+    ]  # fmt: skip
+    choices[-1]["finish_reason"] = "stop"
+    if one.body.get("stream"):
+        await _events(writer, kind, choices)
+    else:
+        await _whole(writer, {**_COMMON, "object": kind, "choices": [{"index": 0, **choices[0]}],
+                              "usage": _USAGE})  # fmt: skip
+
+
+async def _events(writer: asyncio.StreamWriter, kind: str, choices: list[dict[str, Any]]) -> None:
+    """A stream: each choice in a chunk of its own, then the usage."""
     writer.write(
         b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
-    for delta in _deltas(message):
-        _event(writer, {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+    for choice in choices:
+        _event(writer, {"object": kind, "choices": [{"index": 0, **choice}]})
         await writer.drain()
-    _event(writer, {"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]})
-    _event(writer, {"choices": [], "usage": _USAGE})
+    _event(writer, {"object": kind, "choices": [], "usage": _USAGE})
     _chunk(writer, b"data: [DONE]\n\n")
     writer.write(b"0\r\n\r\n")
     await writer.drain()
@@ -114,7 +160,7 @@ async def _stream(writer: asyncio.StreamWriter, message: dict[str, Any], finish:
 
 def _deltas(message: dict[str, Any]) -> list[dict[str, Any]]:
     """The role, the text word by word, and each call: its name first, then its arguments in two."""
-    words = [{"content": word + " "} for word in message["content"].split(" ")]
+    words = [{"content": word} for word in _WORD.findall(message["content"])]
     deltas = [{"role": "assistant", "content": ""}, *words]
     for index, call in enumerate(message.get("tool_calls", ())):
         text, half = call["function"]["arguments"], len(call["function"]["arguments"]) // 2
@@ -126,8 +172,7 @@ def _deltas(message: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _event(writer: asyncio.StreamWriter, said: dict[str, Any]) -> None:
-    whole = {**_COMMON, "object": "chat.completion.chunk", **said}
-    _chunk(writer, b"data: " + json.dumps(whole).encode() + b"\n\n")
+    _chunk(writer, b"data: " + json.dumps({**_COMMON, **said}).encode() + b"\n\n")
 
 
 def _chunk(writer: asyncio.StreamWriter, data: bytes) -> None:

@@ -1,74 +1,63 @@
 """Coding agents finish a task with a tool through the gateway, each in its own dialect, against a
-model that speaks only chat."""
-
-from collections.abc import Callable
+model that speaks only chat. What they are told and how they are started is their how-to page's."""
 
 import pytest
-from tests.clients.conftest import Desk, needs_clients
+from tests.clients.conftest import WRITTEN, Desk, needs
 from tests.clients.scripted import LAST_WORDS
 
-pytestmark = [pytest.mark.timeout(180), needs_clients]
-Find = Callable[[str], str]
+pytestmark = pytest.mark.timeout(180)
 
 
-def test_claude_code(desk: Desk, client: Find) -> None:
+@needs("npm", "claude")
+def test_claude_code(desk: Desk) -> None:
     """Anthropic's messages: `HEAD /`, `?beta=true`, thinking, cache marks, 24 tools."""
-    printed = desk.run(
-        [client("claude"), "-p", "Write the proof.", "--model", "scripted",
-         "--allowedTools", "Bash"],
-        ANTHROPIC_BASE_URL=desk.running.gateway_url,
-        ANTHROPIC_API_KEY=desk.running.key,
-        CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
-    )  # fmt: skip
-    desk.finished(printed, LAST_WORDS)
-    rows = desk.records("/v1/messages")
-    assert rows
-    assert all(row["outcome"] == "completed" for row in rows), rows
-    assert all(row["client"].startswith("claude-cli/") and row["session"] for row in rows)
+    desk.finished(desk.follow("claude-code", "npm", CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1"))
+    rows = desk.records("/v1/messages", "claude-cli/")
+    assert all(row["outcome"] == "completed" and row["session"] for row in rows), rows
 
 
-def test_codex(desk: Desk, client: Find) -> None:
+@needs("npm", "codex")
+def test_codex(desk: Desk) -> None:
     """OpenAI's responses: developer messages, a namespace and a hosted tool, thinking."""
-    config = {
-        "model": '"scripted"',
-        "model_provider": '"modelyard"',
-        "model_providers.modelyard.name": '"Modelyard"',
-        "model_providers.modelyard.base_url": f'"{desk.running.gateway_url}/v1"',
-        "model_providers.modelyard.env_key": '"MODELYARD_API_KEY"',
-        "model_providers.modelyard.wire_api": '"responses"',
-    }
-    settings = [part for name, value in config.items() for part in ("-c", f"{name}={value}")]
-    printed = desk.run(
-        [client("codex"), "exec", "--skip-git-repo-check",
-         "--dangerously-bypass-approvals-and-sandbox", *settings, "Write the proof."],
-        MODELYARD_API_KEY=desk.running.key,
-    )  # fmt: skip
-    desk.finished(printed, LAST_WORDS)
-    rows = desk.records("/v1/responses")
-    assert rows
-    assert all(row["outcome"] == "completed" for row in rows), rows
-    assert all(row["client"] == "codex_exec" and row["session"] for row in rows)
+    desk.finished(desk.follow("codex", "npm"))
+    rows = desk.records("/v1/responses", "codex_exec")
+    assert all(row["outcome"] == "completed" and row["session"] for row in rows), rows
 
 
-def test_opencode(desk: Desk, client: Find) -> None:
+@needs("npm", "opencode")
+def test_opencode(desk: Desk) -> None:
     """Chat completions by the AI SDK."""
-    (desk.folder / "opencode.json").write_text(OPENCODE % f"{desk.running.gateway_url}/v1")
-    printed = desk.run(
-        [client("opencode"), "run", "--model", "modelyard/scripted", "Write the proof."],
-        MODELYARD_API_KEY=desk.running.key,
-    )
-    desk.finished(printed, LAST_WORDS)
+    desk.finished(desk.follow("opencode", "npm", OPENCODE_DISABLE_AUTOUPDATE="1"))
 
 
-OPENCODE = """{
-  "autoupdate": false,
-  "provider": {
-    "modelyard": {
-      "npm": "@ai-sdk/openai-compatible",
-      "options": {"baseURL": "%s", "apiKey": "{env:MODELYARD_API_KEY}"},
-      "models": {"scripted": {"tool_call": true}}
-    }
-  },
-  "permission": {"bash": "allow"}
-}
-"""
+@needs("npm", "cn")
+def test_continue(desk: Desk) -> None:
+    """Chat completions by OpenAI's SDK for JavaScript."""
+    desk.finished(desk.follow("continue", "npm", CONTINUE_TELEMETRY_ENABLED="0"))
+
+
+@needs("aider", "aider")
+def test_aider(desk: Desk) -> None:
+    """No tool: the file as aider wants it told, in the text. Chat completions by LiteLLM."""
+    desk.model.last_words = f"{LAST_WORDS}\n\nproof.txt\n```\n{WRITTEN}\n```\n"
+    printed = desk.follow(
+        "aider", "aider", AIDER_ANALYTICS_DISABLE="true", AIDER_CHECK_UPDATE="false",
+        AIDER_SHOW_RELEASE_NOTES="false", LITELLM_LOCAL_MODEL_COST_MAP="True",
+    )  # fmt: skip
+    desk.finished(printed)
+
+
+PROGRAMS = [
+    ("langchain", "langchain"),
+    *(("openai-sdk", f"openai-{major}") for major in (1, 2, 3)),
+    *(("anthropic-sdk", f"anthropic-{major}") for major in (1, 2)),
+]
+
+
+@pytest.mark.parametrize(
+    ("page", "environment"),
+    [pytest.param(*one, id=one[1], marks=needs(one[1], "python")) for one in PROGRAMS],
+)
+def test_a_program(desk: Desk, page: str, environment: str) -> None:
+    """An agent of LangChain's on LangGraph, and a loop of one's own around an SDK."""
+    desk.finished(desk.follow(page, environment))

@@ -69,7 +69,7 @@ async def test_a_come_back_is_tried_by_one_request(three: Platform, met_by: int)
             while len(bad.calls) == seen or bad.active:
                 assert (await line.ask(body("pair"), key)).status == 200  # type: ignore[attr-defined]
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.gather(*map(load, found))
         assert bad.most_active == 1
         bad.behaviour = Behaviour()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ESTIMATED = b"Content-Type: application/json\r\nX-Modelyard-Estimated: true\r\n"
 """Headers of a count that the gateway made itself, from bytes."""
+_BETA = "?beta=true"
 
 
 def begin(exchange: "Exchange") -> Failure | None:
@@ -75,6 +76,8 @@ def begin(exchange: "Exchange") -> Failure | None:
         attempt.send(passed, service.limits.connect_s)
     else:
         forwarded = _forwarded(exchange)
+        if exchange.route.forwards and exchange.translator is None:
+            path += _query(exchange)
         attempt.start(path, record.request_id, body, service.limits.connect_s, forwarded)
     return None
 
@@ -84,6 +87,12 @@ def _translated_to(exchange: "Exchange") -> str:
     if translator is None or translator.endpoint.name == exchange.route.dialect:
         return ""
     return translator.endpoint.name
+
+
+def _query(exchange: "Exchange") -> str:
+    """Anthropic's clients mark what is in beta in the path, too. Nothing else is taken from there:
+    a head for each path is kept."""
+    return _BETA if exchange.head.target.endswith(_BETA.encode()) else ""
 
 
 def _forwarded(exchange: "Exchange") -> bytes:

@@ -45,8 +45,10 @@ class Address(NamedTuple):
     """What route paths begin with that is called nothing there."""
 
     def path_of(self, route: str) -> str:
-        """What a route path is called there."""
-        return self.paths.get(route) or self.base + route.removeprefix(self.strips)
+        """What a route path is called there; a query behind it stays."""
+        route, mark, query = route.partition("?")
+        there = self.paths.get(route) or self.base + route.removeprefix(self.strips)
+        return f"{there}{'&' if '?' in there else mark}{query}" if query else there
 
     def request_head(self, route: str, without: frozenset[str] = NOTHING) -> bytes:
         """Everything of a POST head up to the value of Content-Length, but for those of its own

@@ -105,7 +105,7 @@ async def test_a_budget_is_spent_to_the_last_reservation_and_then_it_is_over(
     tmp_path: Path, echo: EchoServer
 ) -> None:
     url = await echo.start()
-    echo.behaviour = Behaviour(first_token_s=0.05)
+    echo.behaviour = Behaviour(first_token_s=0.5)
     async with rig(tmp_path) as one:
         price = Price(output=1_000_000 * 1_000_000)  # nano-dollars: 1,000,000 a token
         bounds = Bounds(budget_nano_usd=150_000_000, budget_per="total")
